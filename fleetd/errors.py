@@ -1,0 +1,89 @@
+"""One class for each thing the engine does about a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class FleetdError(Exception):
+    """Anything fleetd itself raises on purpose."""
+
+
+class ConfigError(FleetdError):
+    """The operator must change something: refuse to start, exit 78."""
+
+
+class SignatureError(FleetdError):
+    """The sender did not prove itself: refuse, keep the body apart as unverified."""
+
+
+class PayloadError(FleetdError):
+    """The shape is not what was promised: a record is a dead letter, a page is asked again."""
+
+
+class TransientError(FleetdError):
+    """The far side is unwell: the same request again, later.
+
+    `after` is the wait it asked for in seconds, if it did. `counts` is False for what
+    says nothing about the entries themselves (time-outs, 429, 503): such answers never
+    make a record `stuck`.
+    """
+
+    def __init__(
+        self,
+        why: str,
+        *,
+        after: float | None = None,
+        status: int | None = None,
+        counts: bool = True,
+        answer: bytes = b"",
+    ) -> None:
+        super().__init__(why)
+        self.after = after
+        self.status = status
+        self.counts = counts
+        self.answer = answer
+
+
+class RejectedError(FleetdError):
+    """These entries never; the rest is taken. `reasons` maps seq to why.
+
+    `proven` is True where the far side itself named the records one by one; else the
+    engine halves the batch and looks for proof before it buries anything. `blameless`
+    is True where the batch was only too big (413): halve, and blame nobody.
+    """
+
+    def __init__(
+        self,
+        reasons: Mapping[int, str],
+        *,
+        proven: bool = False,
+        blameless: bool = False,
+        status: int | None = None,
+        answer: bytes = b"",
+    ) -> None:
+        super().__init__("; ".join(sorted(set(reasons.values()))) or "rejected")
+        self.reasons = dict(reasons)
+        self.proven = proven
+        self.blameless = blameless
+        self.status = status
+        self.answer = answer
+
+
+class HeldError(FleetdError):
+    """The far side refuses us: hold, keep everything, say what to do, try now and then."""
+
+    def __init__(
+        self, why: str, *, status: int | None = None, answer: bytes = b""
+    ) -> None:
+        super().__init__(why)
+        self.status = status
+        self.answer = answer
+
+
+class FullError(FleetdError):
+    """The disk is full: intake answers 503, delivery goes on, reopens by itself."""
+
+
+class StoreError(FleetdError):
+    """A failed sync or I/O error: no more 2xx, exit 74, systemd starts a clean one."""

@@ -1,0 +1,56 @@
+"""What a destination's file may say: how to open it, and how to write one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from msgspec import Struct
+
+from fleetd.event import KINDS, Entry
+from fleetd.world import World
+
+
+class Batch(Struct, frozen=True):
+    """Entries for one `write`, of one lane and one generation, in order of arrival.
+
+    `key` is the same for every repeat of the same entries: hash(sink, generation, ids).
+    """
+
+    entries: Sequence[Entry]
+    key: str
+    generation: int = 0
+
+
+class Receipt(Struct, frozen=True):
+    """What the far side said when it took a batch: for the attempt row and `show`."""
+
+    status: int | None = None
+    answer: bytes = b""
+
+
+Write = Callable[[Batch], Awaitable[Receipt]]
+
+
+class Sink(Struct, frozen=True):
+    """A destination, declared: the last statement of its file.
+
+    `open(config, world, place)` yields `write`, which takes a batch or raises one of
+    `TransientError`, `RejectedError`, `HeldError`; `place` is a folder of the sink's own
+    below the data folder. `config` holds the keys of its own; the keys every sink has
+    (`kind takes sources vehicles rate batch linger parallel hold max_age start was`) are
+    read elsewhere. `batch_bytes` bounds a batch by rendered size. `notifies` marks what
+    rings at people. `check(config, world)` makes one harmless call and says what it saw.
+    """
+
+    config: type[Struct]
+    open: Callable[[Any, World, str], AbstractAsyncContextManager[Write]]
+    takes: tuple[str, ...] = KINDS[1:]
+    batch: int = 500
+    batch_bytes: int = 1 << 20
+    linger: float = 0.0
+    per_second: float = 50.0
+    burst: int = 10
+    notifies: bool = False
+    check: Callable[[Any, World], Awaitable[str]] | None = None

@@ -1,0 +1,39 @@
+"""What a sink takes: kinds, sources and vehicles, decided in one place."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+
+from fleetd.event import CODES, KINDS, Event
+
+
+class Taking(Struct, frozen=True):
+    """Which events a sink takes; empty `sources` and `vehicles` mean all of them.
+
+    `vehicles` are globs over the vendor's id, the VIN and the fleet number, any case.
+    """
+
+    kinds: frozenset[str] = frozenset(KINDS[1:])
+    sources: frozenset[str] = frozenset()
+    vehicles: tuple[str, ...] = ()
+
+    def takes(self, source: str, event: Event) -> bool:
+        """Whether this event goes to the sink."""
+        if event.kind not in self.kinds:
+            return False
+        if self.sources and source not in self.sources:
+            return False
+        return not self.vehicles or matches(self.vehicles, event)
+
+    @property
+    def codes(self) -> frozenset[int]:
+        """The kinds as the log stores them."""
+        return frozenset(CODES[kind] for kind in self.kinds)
+
+
+def matches(globs: tuple[str, ...], event: Event) -> bool:
+    """Whether any of an event's names fits any of the globs, in any case."""
+    names = [one.lower() for one in (event.vehicle, event.number, event.vin) if one]
+    return any(fnmatchcase(name, glob.lower()) for name in names for glob in globs)

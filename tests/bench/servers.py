@@ -1,0 +1,196 @@
+"""Starts what is measured: fleetd and its peers, each in a folder of its own, and ends them again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from tests.bench import proc
+from tests.bench.corpus import SECRET
+from tests.bench.tools import black_hole, tool
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 20
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A server that accepts webhooks on a port, and the processes that make it up."""
+
+    name: str
+    port: int
+    roots: tuple[int, ...]
+    folder: Path
+    status_port: int = 0
+
+    def cpu_seconds(self) -> float:
+        return proc.cpu_seconds(self.roots)
+
+    def memory_mb(self, field: str = "VmRSS") -> float:
+        return proc.memory_mb(self.roots, field)
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """The conditions that all contenders share, and the ones only fleetd has."""
+
+    sync_delay_ms: float = 0.0
+    sinks: int = 1
+    keep_raw: str = "7d"
+    max_disk: str = "20GiB"
+    hole_status: int = 200
+
+
+CONFIG = """
+[daemon]
+data = "{folder}/data"
+log_level = "warning"
+
+[webhooks]
+bind = ["127.0.0.1:{port}"]
+
+[status]
+bind = ["127.0.0.1:{status_port}"]
+
+[store]
+max_disk = "{setup.max_disk}"
+keep_raw = "{setup.keep_raw}"
+
+[sources.north]
+provider = "motive"
+webhook_secret = "env:BENCH_SECRET"
+
+[sinks.archive]
+kind = "file"
+path = "{folder}/archive"
+"""
+HTTP_SINK = """
+[sinks.hub{number}]
+kind = "http"
+url = "http://127.0.0.1:{hole}/ingest"
+"""
+
+
+@contextmanager
+def fleetd(folder: Path, setup: Setup) -> Iterator[Running]:
+    """Run the daemon with everything on: signature, dedupe, raw kept, ledger, one file sink or more sinks."""
+    with ExitStack() as stack:
+        hole = stack.enter_context(black_hole(setup.hole_status))
+        port, status_port = free_port(), free_port()
+        file = folder / "fleetd.toml"
+        file.write_text(config(folder, setup, port, status_port, hole))
+        command = [sys.executable, "-m", "fleetd", "-c", str(file), "run"]
+        child = stack.enter_context(process(command, folder, setup))
+        wait_for_port(port, child, folder)
+        yield Running("fleetd", port, (child.pid,), folder, status_port)
+
+
+def config(folder: Path, setup: Setup, port: int, status_port: int, hole: int) -> str:
+    """The first sink is the file, every further one posts to the black hole."""
+    base = CONFIG.format(
+        folder=folder, setup=setup, port=port, status_port=status_port
+    )
+    more = range(1, setup.sinks)
+    return base + "".join(HTTP_SINK.format(number=n, hole=hole) for n in more)
+
+
+@contextmanager
+def flask(folder: Path, setup: Setup) -> Iterator[Running]:
+    port = free_port()
+    command = [
+        *(sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"),
+        *("--workers", os.environ.get("X_W", "2"), *os.environ.get("X_T", "").split()),
+        *("--log-level", "warning", "--backlog", "2048", "--keep-alive", "75"),
+        "tests.bench.peers.flask_sqlite:app",
+    ]
+    more = {"BENCH_DATABASE": str(folder / "events.db")}
+    with process(command, folder, setup, more) as child:
+        wait_for_port(port, child, folder)
+        yield Running("flask", port, (child.pid,), folder)
+
+
+@contextmanager
+def fastapi(folder: Path, setup: Setup) -> Iterator[Running]:
+    port, door = free_port(), folder / "redis.sock"
+    redis = [
+        *("redis-server", "--port", "0", "--unixsocket", str(door)),
+        *("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "always"),
+        *("--save", "", "--auto-aof-rewrite-percentage", "0"),
+    ]
+    command = [
+        *(sys.executable, "-m", "uvicorn", "tests.bench.peers.fastapi_redis:app"),
+        *("--host", "127.0.0.1", "--port", str(port), "--loop", "uvloop"),
+        *("--http", "httptools", "--workers", os.environ.get("X_W", "2"), "--backlog", "2048"),
+        *("--no-access-log", "--log-level", "warning"),
+    ]
+    more = {"BENCH_REDIS": f"unix://{door}"}
+    with process(redis, folder, setup) as store:
+        wait_for(door.exists, store, folder)
+        with process(command, folder, Setup(), more) as child:
+            wait_for_port(port, child, folder)
+            yield Running("fastapi", port, (store.pid, child.pid), folder)
+
+
+@contextmanager
+def process(
+    command: Sequence[str],
+    folder: Path,
+    setup: Setup,
+    more: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command with its output in a file; at the end it and its children are gone."""
+    env = {**os.environ, "BENCH_SECRET": SECRET, "PYTHONPATH": str(ROOT), **(more or {})}
+    if setup.sync_delay_ms:
+        env["LD_PRELOAD"] = str(tool("slowsync"))
+        env["BENCH_SYNC_DELAY_US"] = str(int(setup.sync_delay_ms * 1000))
+    with (folder / "output.log").open("ab") as output:
+        child = subprocess.Popen(
+            command, env=env, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        yield child
+    finally:
+        end(child)
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """Ask nicely, then end the whole group that was started here."""
+    if child.poll() is None:
+        child.terminate()
+    try:
+        child.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def wait_for_port(port: int, child: subprocess.Popen[bytes], folder: Path) -> None:
+    def open_now() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_for(open_now, child, folder)
+
+
+def wait_for(
+    ready: Callable[[], bool], child: subprocess.Popen[bytes], folder: Path
+) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not ready():
+        if child.poll() is not None or time.monotonic() > until:
+            last = (folder / "output.log").read_text(errors="replace")[-2000:]
+            raise SystemExit(f"bench: {child.args!r} did not start\n{last}")
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
