@@ -1,0 +1,19 @@
+"""HTTP/1.1 over any trio stream, strict and bounded: serves webhooks and status alike."""
+
+from __future__ import annotations
+
+from fleetd.web.door import Door, serve_stream
+from fleetd.web.listeners import TLS, Listener, open_listeners
+from fleetd.web.messages import Handler, Limits, Request, Response
+
+__all__ = (
+    "TLS",
+    "Door",
+    "Handler",
+    "Limits",
+    "Listener",
+    "Request",
+    "Response",
+    "open_listeners",
+    "serve_stream",
+)

@@ -1,0 +1,233 @@
+"""One peer: its requests answered in order, and its faults kept to itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import trio
+
+from fleetd.errors import StoreError
+from fleetd.web import body
+from fleetd.web.head import CHUNKED, Head, hopeless, read_head
+from fleetd.web.messages import RefusedError, Request, Response, complaint, render
+from fleetd.web.wire import Wire
+
+if TYPE_CHECKING:
+    from fleetd.web.door import Door
+
+IDLE, HEAD, BODY, HANDLING, SENDING, GREETING = range(6)
+SLOW: Final = {
+    HEAD: "the head of the request came too slowly",
+    BODY: "the body of the request came too slowly",
+}
+BLANK: Final = b"\r\n\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+FAREWELL: Final = 2.0
+FULL: Final = (("Retry-After", "1"),)
+
+logger = structlog.get_logger()
+
+
+class Peer:
+    """A connection. The door's sweeper ends it when its phase has lasted too long."""
+
+    __slots__ = (
+        "_held",
+        "_limits",
+        "_door",
+        "_wire",
+        "at",
+        "buffer",
+        "late",
+        "phase",
+        "scope",
+        "since",
+    )
+
+    def __init__(self, wire: Wire, door: Door) -> None:
+        self._wire, self._door, self._limits = wire, door, door.limits
+        self._held = 0
+        self.buffer, self.at = b"", 0
+        self.scope, self.late = trio.CancelScope(), False
+        self.phase, self.since = GREETING, trio.current_time()
+
+    async def run(self) -> None:
+        """Serve until either side has had enough; only a StoreError comes out."""
+        refused: RefusedError | None = None
+        with self.scope:
+            try:
+                await self._wire.greet()
+                await self._converse()
+            except RefusedError as fault:
+                refused = fault
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+            finally:
+                self._release()
+        if self.late and self.phase in SLOW:
+            refused = RefusedError(408, SLOW[self.phase])
+        if refused is not None:
+            await self.part(refused)
+
+    async def part(self, refused: RefusedError) -> None:
+        """Say why, then read on for a moment so that the answer is not lost to a reset."""
+        answer = render(refused.response, self._door.closing_tail)
+        with trio.move_on_after(FAREWELL):
+            try:
+                await self._wire.send(answer)
+                await self._wire.finish()
+                while await self._wire.receive():
+                    pass
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+
+    def expired(self, now: float, allowed: tuple[float, ...]) -> bool:
+        return now - self.since > allowed[self.phase]
+
+    def expire(self) -> None:
+        self.late = True
+        self.scope.cancel()
+
+    async def more(self) -> None:
+        """Add what the peer says next to the buffer."""
+        if not await self._listen():
+            raise RefusedError(400, "the request ended early")
+
+    def hold(self, count: int, *, arrived: bool = False) -> None:
+        """Count bytes against the door's budget until this request is answered.
+
+        Bytes still awaited may take three quarters of it: slow bodies cannot shut out
+        those that came whole.
+        """
+        most = self._limits.max_in_flight if arrived else self._door.promised
+        if self._door.in_flight + count > most:
+            raise RefusedError(503, "too many bytes in flight, come back soon", FULL)
+        self._door.in_flight += count
+        self._held += count
+
+    async def _converse(self) -> None:
+        door, wire = self._door, self._wire
+        while (head := await self._head()) is not None:
+            content = await self._body(head) if head.length else b""
+            request = Request(
+                head.method, head.path, head.query, head.headers, content, wire.peer
+            )
+            self.phase = HANDLING
+            response = await self._answer(request)
+            del request, content
+            self._release()
+            keep = head.keep and not door.closing
+            data = self._rendered(response, head, keep=keep)
+            self.phase, self.since = SENDING, door.now
+            await wire.send(data)
+            if not keep:
+                return
+
+    async def _head(self) -> Head | None:
+        """The next head, or None when the peer leaves between two requests."""
+        if self.at == len(self.buffer):
+            self.phase, self.since = IDLE, self._door.now
+            if self._door.closing or not await self._listen():
+                return None
+        end = self.buffer.find(BLANK, self.at)
+        if end < 0 or self.buffer[self.at] == 13:
+            end = await self._rest_of_head()
+        start, self.at = self.at, end + 4
+        if self.at - start > self._limits.max_head:
+            raise self._long_head()
+        return read_head(self.buffer, start, self.at, self._limits.max_headers)
+
+    async def _rest_of_head(self) -> int:
+        """Where the blank line stands, once it came; one empty line before is ignored."""
+        self.phase, self.since = HEAD, self._door.now
+        while len(self.buffer) - self.at < 2:
+            await self.more()
+        if self.buffer.startswith(b"\r\n", self.at):
+            self.at += 2
+        while (end := self.buffer.find(BLANK, self.at)) < 0:
+            if why := hopeless(self.buffer, self.at):
+                raise RefusedError(400, why)
+            if len(self.buffer) - self.at > self._limits.max_head:
+                raise self._long_head()
+            await self.more()
+        return end
+
+    def _long_head(self) -> RefusedError:
+        most = self._limits.max_head
+        return RefusedError(431, f"the head is longer than {most} bytes")
+
+    async def _body(self, head: Head) -> bytes:
+        limits, headers = self._limits, head.headers
+        if limits.admits is not None and not limits.admits(head.method, head.path):
+            raise RefusedError(404, "nothing is served at this path")
+        if head.length > limits.max_body:
+            raise body.too_big(limits.max_body)
+        zipped = "content-encoding" in headers and body.is_zipped(headers)
+        end = self.at + head.length
+        if head.length > 0 and end <= len(self.buffer):
+            self.hold(head.length, arrived=True)
+            content, self.at = self.buffer[self.at : end], end
+        else:
+            content = await self._slow_body(head)
+        return body.inflated(self, content, limits.max_body) if zipped else content
+
+    async def _slow_body(self, head: Head) -> bytes:
+        if head.length != CHUNKED:
+            self.hold(head.length)
+        if "expect" in head.headers and not head.old:
+            await self._encourage(head.headers["expect"])
+        self.phase, self.since = BODY, self._door.now
+        if head.length == CHUNKED:
+            return await body.chunked(self, self._limits.max_body)
+        return await body.sized(self, head.length)
+
+    async def _encourage(self, expected: str) -> None:
+        if expected.lower() != "100-continue":
+            raise RefusedError(417, "of expectations only 100-continue is met")
+        if self.at == len(self.buffer):
+            self.phase, self.since = SENDING, self._door.now
+            await self._wire.send(CONTINUE)
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            return await self._door.handler(request)
+        except Exception as fault:
+            if any(isinstance(one, StoreError) for one in leaves(fault)):
+                raise
+            logger.exception("request_failed", path=request.path, peer=request.peer)
+            return complaint(500, "this request met a fault in fleetd; it is logged")
+
+    def _rendered(self, response: Response, head: Head, *, keep: bool) -> bytes:
+        tail = self._door.tail if keep else self._door.closing_tail
+        if keep and head.old:
+            tail = b"Connection: keep-alive\r\n" + tail
+        try:
+            return render(response, tail, headless=head.method == "HEAD")
+        except ValueError:
+            logger.exception("response_not_sendable", path=head.path)
+            return render(complaint(500, "fleetd made a malformed answer"), tail)
+
+    async def _listen(self) -> bool:
+        data = await self._wire.receive()
+        if self.late:
+            await trio.sleep_forever()  # the sweeper has cancelled this scope
+        if self.at == len(self.buffer):
+            self.buffer, self.at = data, 0
+        else:
+            self.buffer, self.at = self.buffer[self.at :] + data, 0
+        return bool(data)
+
+    def _release(self) -> None:
+        self._door.in_flight -= self._held
+        self._held = 0
+
+
+def leaves(fault: BaseException) -> Iterator[BaseException]:
+    if isinstance(fault, BaseExceptionGroup):
+        for one in fault.exceptions:
+            yield from leaves(one)
+    else:
+        yield fault
