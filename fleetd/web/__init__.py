@@ -1,4 +1,4 @@
-"""HTTP/1.1 over any trio stream, strict and bounded: serves webhooks and status alike."""
+"""HTTP/1.1 over any trio stream, strict and bounded; webhooks and status use it."""
 
 from __future__ import annotations
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import math
 from collections.abc import Sequence
-from email.utils import formatdate
 from typing import Final
 
 import structlog
 import trio
 
+from fleetd.errors import StoreError
 from fleetd.web.messages import Handler, Limits, RefusedError
-from fleetd.web.peer import IDLE, Peer
+from fleetd.web.peer import IDLE, Peer, Shared, leaves
 from fleetd.web.wire import wire_of
 
 TICK: Final = 0.5
@@ -48,12 +48,8 @@ class Door:
     """
 
     def __init__(self, handler: Handler, limits: Limits = Limits()) -> None:  # noqa: B008
-        self.handler, self.limits = handler, limits
-        self.in_flight = 0
-        most = limits.max_in_flight
-        self.promised = max(most * 3 // 4, min(limits.max_body, most))
-        self.closing = False
-        self.now, self.tail, self.closing_tail = 0.0, b"", b""
+        self.limits = limits
+        self._shared = Shared(handler, limits)
         self._allowed = _allowed(limits)
         self._peers: set[Peer] = set()
         self._listening: set[trio.CancelScope] = set()
@@ -65,13 +61,17 @@ class Door:
     def connections(self) -> int:
         return len(self._peers)
 
+    @property
+    def in_flight(self) -> int:
+        return self._shared.in_flight
+
     async def serve(
         self,
         listeners: Sequence[trio.abc.Listener[trio.abc.Stream]],
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Answer whoever comes, until cancelled; the listeners are closed at the end."""
+        """Answer whoever comes, until cancelled; then the listeners are closed."""
         async with trio.open_nursery() as peers:
             peers.start_soon(self.sweep)
             async with trio.open_nursery() as accepting:
@@ -84,7 +84,7 @@ class Door:
 
     async def close(self, within: float = 5.0) -> None:
         """Take nothing new, answer what is in flight for so long, then hang up."""
-        self.closing = True
+        self._shared.closing = True
         for scope in self._listening:
             scope.cancel()
         for peer in self._peers:
@@ -99,18 +99,22 @@ class Door:
     async def welcome(self, stream: trio.abc.Stream) -> None:
         """Serve one peer to its end; nothing it does reaches the others."""
         if not self._peers:
-            self._tick()
+            self._shared.tick()
         try:
             wire = wire_of(stream)
         except OSError:
             await trio.aclose_forcefully(stream)
             return
-        peer = Peer(wire, self)
+        peer = Peer(wire, self._shared)
         crowded = len(self._peers) >= self.limits.connections
         self._peers.add(peer)
         self._changed.unpark_all()
         try:
             await (peer.part(CROWDED) if crowded else peer.run())
+        except Exception as fault:
+            if any(isinstance(one, StoreError) for one in leaves(fault)):
+                raise
+            logger.exception("peer_failed", peer=wire.peer)
         finally:
             self._peers.discard(peer)
             self._changed.unpark_all()
@@ -125,18 +129,13 @@ class Door:
             while True:
                 if not self._peers:
                     await self._changed.park()
-                self._tick()
+                self._shared.tick()
                 for peer in self._peers:
-                    if self.now - peer.since > self._allowed[peer.phase]:
+                    if self._shared.now - peer.since > self._allowed[peer.phase]:
                         peer.expire()
                 await trio.sleep(TICK)
         finally:
             self._sweeping = False
-
-    def _tick(self) -> None:
-        self.now = trio.current_time()
-        self.tail = b"Date: %b\r\n\r\n" % formatdate(usegmt=True).encode()
-        self.closing_tail = b"Connection: close\r\n" + self.tail
 
     async def _accept(
         self, listener: trio.abc.Listener[trio.abc.Stream], peers: trio.Nursery

@@ -87,7 +87,7 @@ def _headers(lines: list[str], most: int) -> dict[str, str]:
 
 
 def _joined(lines: list[str]) -> dict[str, str]:
-    """Repeated headers become one list; a doubled Host or length is then no valid one."""
+    """Repeated headers become one list, which no valid Host or length can be."""
     headers: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")
@@ -177,7 +177,7 @@ def _unknown(verb: str) -> RefusedError:
 
 
 def _fault(head: bytes) -> str:
-    """What is wrong with a head that HEAD did not match, for whoever reads the answer."""
+    """What is wrong with a head that HEAD did not match, for a reader."""
     if stray := _stray(head):
         return stray
     first, *lines = head[:-4].split(b"\r\n")

@@ -1,8 +1,9 @@
-"""The places a door listens at: TCP, unix sockets, systemd's, each with TLS if wanted."""
+"""The places a door listens at: TCP with or without TLS, unix sockets, systemd's."""
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 import stat
@@ -18,13 +19,14 @@ Listener = trio.abc.Listener[trio.abc.Stream]
 FIRST_PASSED: Final = 3
 BACKLOG: Final = 1024
 LONGEST_SOCKET_PATH: Final = 107
+PORT: Final = re.compile(r"[0-9]{1,5}")
 
 
 class TLS:
     """A certificate and its key, read again on `reload` without closing anything.
 
-    Each handshake takes the context of its moment; a pair that cannot be used leaves the
-    one before in force.
+    Each handshake takes the context of its moment; a pair that cannot be used leaves
+    the one before in force.
     """
 
     def __init__(self, cert: str | Path, key: str | Path) -> None:
@@ -41,7 +43,10 @@ class TLS:
         try:
             context.load_cert_chain(self._cert, self._key, password=lambda: "")
         except (OSError, ValueError) as bad:  # ssl.SSLError is an OSError
-            why = bad.strerror or "not a certificate and its unencrypted key"
+            why = (
+                getattr(bad, "strerror", "")
+                or "not a certificate and its unencrypted key"
+            )
             raise ConfigError(
                 f"cannot use certificate {self._cert} with key {self._key}: {why}"
             ) from bad
@@ -72,10 +77,11 @@ async def open_listeners(
     mode: int = 0o660,
     environ: Mapping[str, str] = os.environ,
 ) -> list[Listener]:
-    """Listen at every one of `binds`, or at none: host:port, [v6]:port, unix:/path, systemd.
+    """Listen at all of `binds`, or at none.
 
-    `name` is what systemd calls the descriptors meant for this door; `mode` is of unix
-    sockets, which never speak TLS.
+    They are host:port, [v6]:port, unix:/path or systemd. `name` is what systemd calls
+    the descriptors meant for this door; `mode` is of unix sockets, which never speak
+    TLS.
     """
     opened: list[Listener] = []
     try:
@@ -122,20 +128,20 @@ def _split(bind: str) -> tuple[str, int]:
 
 
 def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 1 << 16
+    return PORT.fullmatch(text) is not None and int(text) < 1 << 16
 
 
 async def _unix(path: Path, mode: int) -> trio.SocketListener:
     if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
         raise ConfigError(
-            f"unix:{path} is longer than the {LONGEST_SOCKET_PATH} bytes a socket may have"
+            f"unix:{path} is over {LONGEST_SOCKET_PATH} bytes, too long for a socket"
         )
     _clear(path)
     sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         os.fchmod(sock.fileno(), mode)  # so that it is never wider, not for a moment
         await sock.bind(str(path))
-        path.chmod(mode)
+        os.chmod(path, mode)  # noqa: PTH101
         sock.listen(BACKLOG)
     except BaseException:
         sock.close()

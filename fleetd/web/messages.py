@@ -56,7 +56,7 @@ class Limits(Struct, frozen=True):
 
 
 class RefusedError(Exception):
-    """This request is answered here and now, and its connection is closed."""
+    """Answer the request with this, here and now, and close its connection."""
 
     def __init__(
         self, status: int, why: str, headers: tuple[tuple[str, str], ...] = ()

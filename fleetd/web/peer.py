@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from email.utils import formatdate
+from typing import Final
 
 import structlog
 import trio
@@ -12,23 +12,51 @@ import trio
 from fleetd.errors import StoreError
 from fleetd.web import body
 from fleetd.web.head import CHUNKED, Head, hopeless, read_head
-from fleetd.web.messages import RefusedError, Request, Response, complaint, render
+from fleetd.web.messages import (
+    Handler,
+    Limits,
+    RefusedError,
+    Request,
+    Response,
+    complaint,
+    render,
+)
 from fleetd.web.wire import Wire
-
-if TYPE_CHECKING:
-    from fleetd.web.door import Door
 
 IDLE, HEAD, BODY, HANDLING, SENDING, GREETING = range(6)
 SLOW: Final = {
     HEAD: "the head of the request came too slowly",
     BODY: "the body of the request came too slowly",
 }
+RETURN: Final = 13
+LINE_END: Final = b"\r\n"
 BLANK: Final = b"\r\n\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 FAREWELL: Final = 2.0
+GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 FULL: Final = (("Retry-After", "1"),)
 
 logger = structlog.get_logger()
+
+
+class Shared:
+    """What the peers of one door have in common.
+
+    Its clock stands still between two ticks of the sweeper: exact enough for limits of
+    seconds, and free.
+    """
+
+    def __init__(self, handler: Handler, limits: Limits) -> None:
+        self.handler, self.limits = handler, limits
+        self.in_flight, self.closing = 0, False
+        most = limits.max_in_flight
+        self.promised = max(most * 3 // 4, min(limits.max_body, most))
+        self.now, self.tail, self.closing_tail = 0.0, b"\r\n", b"\r\n"
+
+    def tick(self) -> None:
+        self.now = trio.current_time()
+        self.tail = b"Date: %b\r\n\r\n" % formatdate(usegmt=True).encode()
+        self.closing_tail = b"Connection: close\r\n" + self.tail
 
 
 class Peer:
@@ -37,7 +65,7 @@ class Peer:
     __slots__ = (
         "_held",
         "_limits",
-        "_door",
+        "_shared",
         "_wire",
         "at",
         "buffer",
@@ -47,8 +75,8 @@ class Peer:
         "since",
     )
 
-    def __init__(self, wire: Wire, door: Door) -> None:
-        self._wire, self._door, self._limits = wire, door, door.limits
+    def __init__(self, wire: Wire, shared: Shared) -> None:
+        self._wire, self._shared, self._limits = wire, shared, shared.limits
         self._held = 0
         self.buffer, self.at = b"", 0
         self.scope, self.late = trio.CancelScope(), False
@@ -63,7 +91,7 @@ class Peer:
                 await self._converse()
             except RefusedError as fault:
                 refused = fault
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+            except GONE:
                 return
             finally:
                 self._release()
@@ -73,19 +101,16 @@ class Peer:
             await self.part(refused)
 
     async def part(self, refused: RefusedError) -> None:
-        """Say why, then read on for a moment so that the answer is not lost to a reset."""
-        answer = render(refused.response, self._door.closing_tail)
+        """Say why, and read on for a moment lest a reset swallow the answer."""
+        answer = render(refused.response, self._shared.closing_tail)
         with trio.move_on_after(FAREWELL):
             try:
                 await self._wire.send(answer)
                 await self._wire.finish()
                 while await self._wire.receive():
                     pass
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+            except GONE:
                 pass
-
-    def expired(self, now: float, allowed: tuple[float, ...]) -> bool:
-        return now - self.since > allowed[self.phase]
 
     def expire(self) -> None:
         self.late = True
@@ -102,14 +127,14 @@ class Peer:
         Bytes still awaited may take three quarters of it: slow bodies cannot shut out
         those that came whole.
         """
-        most = self._limits.max_in_flight if arrived else self._door.promised
-        if self._door.in_flight + count > most:
+        most = self._limits.max_in_flight if arrived else self._shared.promised
+        if self._shared.in_flight + count > most:
             raise RefusedError(503, "too many bytes in flight, come back soon", FULL)
-        self._door.in_flight += count
+        self._shared.in_flight += count
         self._held += count
 
     async def _converse(self) -> None:
-        door, wire = self._door, self._wire
+        shared, wire = self._shared, self._wire
         while (head := await self._head()) is not None:
             content = await self._body(head) if head.length else b""
             request = Request(
@@ -119,9 +144,9 @@ class Peer:
             response = await self._answer(request)
             del request, content
             self._release()
-            keep = head.keep and not door.closing
+            keep = head.keep and not shared.closing
             data = self._rendered(response, head, keep=keep)
-            self.phase, self.since = SENDING, door.now
+            self.phase, self.since = SENDING, shared.now
             await wire.send(data)
             if not keep:
                 return
@@ -129,11 +154,11 @@ class Peer:
     async def _head(self) -> Head | None:
         """The next head, or None when the peer leaves between two requests."""
         if self.at == len(self.buffer):
-            self.phase, self.since = IDLE, self._door.now
-            if self._door.closing or not await self._listen():
+            self.phase, self.since = IDLE, self._shared.now
+            if self._shared.closing or not await self._listen():
                 return None
         end = self.buffer.find(BLANK, self.at)
-        if end < 0 or self.buffer[self.at] == 13:
+        if end < 0 or self.buffer[self.at] == RETURN:
             end = await self._rest_of_head()
         start, self.at = self.at, end + 4
         if self.at - start > self._limits.max_head:
@@ -141,12 +166,12 @@ class Peer:
         return read_head(self.buffer, start, self.at, self._limits.max_headers)
 
     async def _rest_of_head(self) -> int:
-        """Where the blank line stands, once it came; one empty line before is ignored."""
-        self.phase, self.since = HEAD, self._door.now
-        while len(self.buffer) - self.at < 2:
+        """Where the blank line stands, once it came; one empty line may lead."""
+        self.phase, self.since = HEAD, self._shared.now
+        while self.buffer[self.at :] == b"\r":
             await self.more()
-        if self.buffer.startswith(b"\r\n", self.at):
-            self.at += 2
+        if self.buffer.startswith(LINE_END, self.at):
+            self.at += len(LINE_END)
         while (end := self.buffer.find(BLANK, self.at)) < 0:
             if why := hopeless(self.buffer, self.at):
                 raise RefusedError(400, why)
@@ -179,7 +204,7 @@ class Peer:
             self.hold(head.length)
         if "expect" in head.headers and not head.old:
             await self._encourage(head.headers["expect"])
-        self.phase, self.since = BODY, self._door.now
+        self.phase, self.since = BODY, self._shared.now
         if head.length == CHUNKED:
             return await body.chunked(self, self._limits.max_body)
         return await body.sized(self, head.length)
@@ -188,12 +213,12 @@ class Peer:
         if expected.lower() != "100-continue":
             raise RefusedError(417, "of expectations only 100-continue is met")
         if self.at == len(self.buffer):
-            self.phase, self.since = SENDING, self._door.now
+            self.phase, self.since = SENDING, self._shared.now
             await self._wire.send(CONTINUE)
 
     async def _answer(self, request: Request) -> Response:
         try:
-            return await self._door.handler(request)
+            return await self._shared.handler(request)
         except Exception as fault:
             if any(isinstance(one, StoreError) for one in leaves(fault)):
                 raise
@@ -201,7 +226,7 @@ class Peer:
             return complaint(500, "this request met a fault in fleetd; it is logged")
 
     def _rendered(self, response: Response, head: Head, *, keep: bool) -> bytes:
-        tail = self._door.tail if keep else self._door.closing_tail
+        tail = self._shared.tail if keep else self._shared.closing_tail
         if keep and head.old:
             tail = b"Connection: keep-alive\r\n" + tail
         try:
@@ -221,7 +246,7 @@ class Peer:
         return bool(data)
 
     def _release(self) -> None:
-        self._door.in_flight -= self._held
+        self._shared.in_flight -= self._held
         self._held = 0
 
 

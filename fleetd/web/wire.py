@@ -12,7 +12,7 @@ GONE: Final = "the peer is gone"
 
 
 class Wire(Protocol):
-    """Receive gives b"" at the end; both raise trio.BrokenResourceError when it broke."""
+    """Receive gives b"" at the end; what broke raises trio.BrokenResourceError."""
 
     peer: str
 
