@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from typing import Final, Protocol
 
@@ -61,24 +61,34 @@ async def chunked(source: Source, most: int) -> bytes:
     return whole.getvalue()
 
 
-def inflated(source: Source, body: bytes, most: int) -> bytes:
+def inflated(source: Source, packed: bytes, most: int) -> bytes:
     """The whole of one gzip member: never more than `most`, never less than it says."""
-    machine, whole = zlib.decompressobj(GZIP), BytesIO()
+    whole = BytesIO()
     try:
-        while body and not machine.eof:
-            part = machine.decompress(body, STEP)
+        for part in _unpacked(packed):
             source.hold(len(part), arrived=True)
             whole.write(part)
             if whole.tell() > most:
                 raise too_big(most)
-            body = machine.unconsumed_tail
-            if not part and not body:
-                break
     except zlib.error as bad:
         raise RefusedError(400, "the body is not gzip") from bad
-    if not machine.eof or machine.unused_data:
-        raise RefusedError(400, "the gzip body is cut short or followed by more")
     return whole.getvalue()
+
+
+def _unpacked(packed: bytes) -> Iterator[bytes]:
+    """In small steps on both sides, so that no step costs more than its own bytes."""
+    machine = zlib.decompressobj(GZIP)
+    for at in range(0, len(packed), STEP):
+        rest, part = packed[at : at + STEP], b"more"
+        while (rest or part) and not machine.eof:
+            part = machine.decompress(rest, STEP)
+            rest = machine.unconsumed_tail
+            yield part
+        if machine.eof:
+            if machine.unused_data or at + STEP < len(packed):
+                raise RefusedError(400, "more follows the end of the gzip body")
+            return
+    raise RefusedError(400, "the gzip body is cut short")
 
 
 def too_big(most: int) -> RefusedError:

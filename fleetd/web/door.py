@@ -12,10 +12,9 @@ import trio
 
 from fleetd.errors import StoreError
 from fleetd.web.messages import Handler, Limits, RefusedError
-from fleetd.web.peer import IDLE, Peer, Shared, leaves
+from fleetd.web.peer import IDLE, TICK, Peer, Shared, leaves
 from fleetd.web.wire import wire_of
 
-TICK: Final = 0.5
 PAUSE: Final = 0.1
 QUIET: Final = 60.0
 PARTING: Final = 128
@@ -50,11 +49,9 @@ class Door:
     def __init__(self, handler: Handler, limits: Limits = Limits()) -> None:  # noqa: B008
         self.limits = limits
         self._shared = Shared(handler, limits)
-        self._allowed = _allowed(limits)
         self._peers: set[Peer] = set()
         self._listening: set[trio.CancelScope] = set()
         self._changed = trio.lowlevel.ParkingLot()
-        self._sweeping = False
         self._complained = -math.inf
 
     @property
@@ -121,21 +118,16 @@ class Door:
             await wire.close()
 
     async def sweep(self) -> None:
-        """End every peer whose phase has lasted too long; one sweeper a door."""
-        if self._sweeping:
-            return
-        self._sweeping = True
-        try:
-            while True:
-                if not self._peers:
-                    await self._changed.park()
-                self._shared.tick()
-                for peer in self._peers:
-                    if self._shared.now - peer.since > self._allowed[peer.phase]:
-                        peer.expire()
-                await trio.sleep(TICK)
-        finally:
-            self._sweeping = False
+        """End every peer whose phase has lasted too long, until cancelled."""
+        shared = self._shared
+        while True:
+            if not self._peers:
+                await self._changed.park()
+            shared.tick()
+            for peer in self._peers:
+                if shared.now - peer.since > shared.allowed[peer.phase]:
+                    peer.expire()
+            await trio.sleep(TICK)
 
     async def _accept(
         self, listener: trio.abc.Listener[trio.abc.Stream], peers: trio.Nursery
@@ -162,18 +154,6 @@ class Door:
             logger.warning(
                 "accept_paused", why=fault.strerror, connections=self.connections
             )
-
-
-def _allowed(limits: Limits) -> tuple[float, ...]:
-    """How long each phase of a peer may last, in the order of the phases' numbers."""
-    return (
-        limits.idle_within + TICK,
-        limits.head_within + TICK,
-        limits.body_within + TICK,
-        math.inf,
-        limits.body_within + TICK,
-        limits.head_within + TICK,
-    )
 
 
 async def serve_stream(stream: trio.abc.Stream, door: Door | Handler) -> None:

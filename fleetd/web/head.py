@@ -22,7 +22,7 @@ HEAD: Final = re.compile(
     rb"((?:" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
 )
 STRAY: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-START: Final = re.compile(TOKEN + rb"++(?: |\Z)|\r")
+START: Final = re.compile(TOKEN + rb"++(?: |\Z)|\r|\Z")
 HOST: Final = re.compile(
     r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~%!$&'()*+;=-]*)(?::[0-9]{0,5})?"
 )

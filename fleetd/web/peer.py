@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from email.utils import formatdate
 from typing import Final
@@ -23,14 +24,15 @@ from fleetd.web.messages import (
 )
 from fleetd.web.wire import Wire
 
+TICK: Final = 0.5
 IDLE, HEAD, BODY, HANDLING, SENDING, GREETING = range(6)
 SLOW: Final = {
     HEAD: "the head of the request came too slowly",
     BODY: "the body of the request came too slowly",
 }
-RETURN: Final = 13
 LINE_END: Final = b"\r\n"
 BLANK: Final = b"\r\n\r\n"
+CONTINUES: Final = "100-continue"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 FAREWELL: Final = 2.0
 GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
@@ -51,6 +53,14 @@ class Shared:
         self.in_flight, self.closing = 0, False
         most = limits.max_in_flight
         self.promised = max(most * 3 // 4, min(limits.max_body, most))
+        self.allowed = (  # in the order of the phases
+            limits.idle_within + TICK,
+            limits.head_within + TICK,
+            limits.body_within + TICK,
+            math.inf,
+            limits.body_within + TICK,
+            limits.head_within + TICK,
+        )
         self.now, self.tail, self.closing_tail = 0.0, b"\r\n", b"\r\n"
 
     def tick(self) -> None:
@@ -153,12 +163,17 @@ class Peer:
 
     async def _head(self) -> Head | None:
         """The next head, or None when the peer leaves between two requests."""
-        if self.at == len(self.buffer):
+        self._skip_empty_line()
+        if self.at < len(self.buffer):
+            await trio.lowlevel.checkpoint()  # a long pipeline shares the loop
+        while self.at == len(self.buffer):
+            self.buffer, self.at = b"", 0
             self.phase, self.since = IDLE, self._shared.now
             if self._shared.closing or not await self._listen():
                 return None
+            self._skip_empty_line()
         end = self.buffer.find(BLANK, self.at)
-        if end < 0 or self.buffer[self.at] == RETURN:
+        if end < 0:
             end = await self._rest_of_head()
         start, self.at = self.at, end + 4
         if self.at - start > self._limits.max_head:
@@ -166,12 +181,11 @@ class Peer:
         return read_head(self.buffer, start, self.at, self._limits.max_headers)
 
     async def _rest_of_head(self) -> int:
-        """Where the blank line stands, once it came; one empty line may lead."""
+        """Where the blank line stands, once it came."""
         self.phase, self.since = HEAD, self._shared.now
-        while self.buffer[self.at :] == b"\r":
+        if self.buffer[self.at :] == b"\r":
             await self.more()
-        if self.buffer.startswith(LINE_END, self.at):
-            self.at += len(LINE_END)
+            self._skip_empty_line()
         while (end := self.buffer.find(BLANK, self.at)) < 0:
             if why := hopeless(self.buffer, self.at):
                 raise RefusedError(400, why)
@@ -179,6 +193,11 @@ class Peer:
                 raise self._long_head()
             await self.more()
         return end
+
+    def _skip_empty_line(self) -> None:
+        """Old clients end a body with one line end too many."""
+        if self.buffer.startswith(LINE_END, self.at):
+            self.at += len(LINE_END)
 
     def _long_head(self) -> RefusedError:
         most = self._limits.max_head
@@ -191,10 +210,14 @@ class Peer:
         if head.length > limits.max_body:
             raise body.too_big(limits.max_body)
         zipped = "content-encoding" in headers and body.is_zipped(headers)
+        if headers.get("expect", CONTINUES).lower() != CONTINUES:
+            raise RefusedError(417, "of expectations only 100-continue is met")
         end = self.at + head.length
         if head.length > 0 and end <= len(self.buffer):
             self.hold(head.length, arrived=True)
             content, self.at = self.buffer[self.at : end], end
+            if end == len(self.buffer):
+                self.buffer, self.at = b"", 0
         else:
             content = await self._slow_body(head)
         return body.inflated(self, content, limits.max_body) if zipped else content
@@ -203,15 +226,13 @@ class Peer:
         if head.length != CHUNKED:
             self.hold(head.length)
         if "expect" in head.headers and not head.old:
-            await self._encourage(head.headers["expect"])
+            await self._encourage()
         self.phase, self.since = BODY, self._shared.now
         if head.length == CHUNKED:
             return await body.chunked(self, self._limits.max_body)
         return await body.sized(self, head.length)
 
-    async def _encourage(self, expected: str) -> None:
-        if expected.lower() != "100-continue":
-            raise RefusedError(417, "of expectations only 100-continue is met")
+    async def _encourage(self) -> None:
         if self.at == len(self.buffer):
             self.phase, self.since = SENDING, self._shared.now
             await self._wire.send(CONTINUE)
@@ -222,7 +243,7 @@ class Peer:
         except Exception as fault:
             if any(isinstance(one, StoreError) for one in leaves(fault)):
                 raise
-            logger.exception("request_failed", path=request.path, peer=request.peer)
+            logger.exception("request_failed", path=public(request.path))
             return complaint(500, "this request met a fault in fleetd; it is logged")
 
     def _rendered(self, response: Response, head: Head, *, keep: bool) -> bytes:
@@ -232,7 +253,7 @@ class Peer:
         try:
             return render(response, tail, headless=head.method == "HEAD")
         except ValueError:
-            logger.exception("response_not_sendable", path=head.path)
+            logger.exception("response_not_sendable", path=public(head.path))
             return render(complaint(500, "fleetd made a malformed answer"), tail)
 
     async def _listen(self) -> bool:
@@ -248,6 +269,11 @@ class Peer:
     def _release(self) -> None:
         self._shared.in_flight -= self._held
         self._held = 0
+
+
+def public(path: str) -> str:
+    """The path without what may be a key."""
+    return "/".join(path.split("/")[:3])
 
 
 def leaves(fault: BaseException) -> Iterator[BaseException]:
