@@ -68,7 +68,9 @@ def body(number: int, vehicle: int, at: datetime, chance: random.Random) -> str:
 
 def uuid(number: int) -> str:
     digits = hmac.digest(b"point", struct.pack("<Q", number), "sha1").hex()
-    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-a{digits[17:20]}-{digits[20:32]}"
+    return (
+        f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-a{digits[17:20]}-{digits[20:32]}"
+    )
 
 
 def request(body: bytes, secret: str = SECRET) -> bytes:

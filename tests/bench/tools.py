@@ -91,8 +91,9 @@ def tool(name: str) -> Path:
             "bench: no C compiler (cc); install one, e.g. `apt-get install gcc`"
         )
     made = folder() / name
-    command = [compiler, "-O2", "-Wall", "-Wextra", "-o", made, HERE / f"{name}.c"]
-    subprocess.run([*command, *FLAGS.get(name, [])], check=True)
+    command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(made)]
+    source = str(HERE / f"{name}.c")
+    subprocess.run([*command, source, *FLAGS.get(name, [])], check=True)
     return made
 
 

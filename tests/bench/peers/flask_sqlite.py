@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hmac
 import os
 import sqlite3
-import threading
 import time
+from functools import cache
 
 import msgspec
 from flask import Flask, Response, request
@@ -27,8 +28,6 @@ class Point(msgspec.Struct):
 
 app = Flask(__name__)
 decoder = msgspec.json.Decoder(Point)
-own = threading.local()
-turn = threading.Lock()  # threads wait for each other here, not in SQLite's sleeps
 
 
 @app.post("/webhooks/north")
@@ -38,17 +37,24 @@ def receive() -> Response:
     if not hmac.compare_digest(hmac.digest(SECRET, body, "sha1").hex(), claimed):
         return Response("refused", 403)
     point = decoder.decode(body)
-    with turn:
-        row = (point.id, int(time.time() * 1000), body)
-        stored = database().execute(INSERT, row).rowcount
+    row = (point.id, int(time.time() * 1000), body)
+    fcntl.flock(turn(), fcntl.LOCK_EX)
+    stored = database().execute(INSERT, row).rowcount
+    fcntl.flock(turn(), fcntl.LOCK_UN)
     return Response(b'{"stored":%d}' % stored, 200, mimetype="application/json")
 
 
+@cache
 def database() -> sqlite3.Connection:
-    """Give each thread its own connection, in autocommit: each statement is a commit of its own."""
-    if not hasattr(own, "connection"):
-        own.connection = sqlite3.connect(DATABASE, timeout=30, isolation_level=None)
-        own.connection.execute("PRAGMA journal_mode=WAL")
-        own.connection.execute("PRAGMA synchronous=FULL")
-        own.connection.execute(CREATE)
-    return own.connection
+    """Open once a worker, in autocommit: each statement is a commit of its own."""
+    connection = sqlite3.connect(DATABASE, timeout=30, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(CREATE)
+    return connection
+
+
+@cache
+def turn() -> int:
+    """Workers wait for each other here: SQLite's own way is to sleep, and costs a third of the rate."""
+    return os.open(f"{DATABASE}.turn", os.O_CREAT | os.O_RDWR)
