@@ -26,7 +26,7 @@ class TransientError(FleetdError):
 
     `after` is the wait it asked for in seconds, if it did. `counts` is False for what
     says nothing about the entries themselves (time-outs, 429, 503): such answers never
-    make a record `stuck`.
+    make a record `stuck`. `slow` marks a time-out under way, which fewer entries may mend.
     """
 
     def __init__(
@@ -36,12 +36,14 @@ class TransientError(FleetdError):
         after: float | None = None,
         status: int | None = None,
         counts: bool = True,
+        slow: bool = False,
         answer: bytes = b"",
     ) -> None:
         super().__init__(why)
         self.after = after
         self.status = status
         self.counts = counts
+        self.slow = slow
         self.answer = answer
 
 
@@ -87,3 +89,15 @@ class FullError(FleetdError):
 
 class StoreError(FleetdError):
     """A failed sync or I/O error: no more 2xx, exit 74, systemd starts a clean one."""
+
+
+class LockedError(FleetdError):
+    """Another fleetd holds the data folder: exit 75."""
+
+
+class UnreachableError(FleetdError):
+    """The daemon did not answer: exit 69."""
+
+
+class UsageError(FleetdError):
+    """What was typed cannot be meant: say what can, exit 2."""

@@ -1,0 +1,143 @@
+"""Runs the command that was typed, and turns what went wrong into an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fleetd import __version__, cli
+from fleetd.config.units import nearest
+from fleetd.errors import (
+    ConfigError,
+    FleetdError,
+    LockedError,
+    StoreError,
+    UnreachableError,
+    UsageError,
+)
+from fleetd.masking import MASK
+
+DONE, FAILED, USAGE, UNREACHABLE, DISK, LOCKED, CONFIG = 0, 1, 2, 69, 74, 75, 78
+INTERRUPTED, BROKEN_PIPE = 130, 141  # as a shell counts a process that a signal ended
+STATUS: tuple[tuple[type[FleetdError], int], ...] = (
+    (ConfigError, CONFIG),
+    (StoreError, DISK),
+    (LockedError, LOCKED),
+    (UnreachableError, UNREACHABLE),
+    (UsageError, USAGE),
+    (FleetdError, FAILED),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status says how it went."""
+    MASK.guard_crashes()
+    try:
+        status = run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except FleetdError as fault:
+        return told([fault])
+    except BaseExceptionGroup as group:
+        return of_group(group)
+    return status
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse the line and run its command."""
+    chosen = outer_parser().parse_args(argv)
+    if chosen.command is None or chosen.command == "help":
+        outer_parser().print_help()
+        return DONE if chosen.command else USAGE
+    if chosen.command not in cli.names():
+        return no_such(chosen.command)
+    command = cli.load(chosen.command)
+    parser = argparse.ArgumentParser(
+        prog=f"fleetd {chosen.command}",
+        description=command.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_config(parser, chosen.config)
+    command.arguments(parser)
+    return int(command.main(parser.parse_args(chosen.rest)))
+
+
+def outer_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fleetd",
+        description="Fleet events onto your own disk, and on to where people look.",
+        epilog=command_list(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"fleetd {__version__}")
+    add_config(parser, None)
+    parser.add_argument("command", nargs="?", metavar="COMMAND")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def add_config(parser: argparse.ArgumentParser, given: Path | None) -> None:
+    parser.add_argument(
+        "-c",
+        dest="config",
+        type=Path,
+        default=given,
+        metavar="FILE",
+        help="else $FLEETD_CONFIG, ./fleetd.toml, /etc/fleetd/fleetd.toml",
+    )
+
+
+def command_list() -> str:
+    width = max(map(len, cli.names()), default=0) + 2
+    lines = (f"  {name:<{width}}{cli.summary(name)}" for name in cli.names())
+    return "commands:\n" + "\n".join(lines)
+
+
+def no_such(command: str) -> int:
+    close = nearest(command, tuple(cli.names()))
+    hint = f"did you mean `{close}`?" if close else "`fleetd help` lists them"
+    sys.stderr.write(f"fleetd: no command {command!r}; {hint}\n")
+    return USAGE
+
+
+def told(faults: Sequence[FleetdError]) -> int:
+    """Say what went wrong, and give the status of the gravest."""
+    for fault in faults:
+        sys.stderr.write(f"fleetd: {MASK.mask(str(fault))}\n")
+    ranks = (code for kind, code in STATUS for one in faults if isinstance(one, kind))
+    return next(ranks, FAILED)
+
+
+def of_group(group: BaseExceptionGroup[BaseException]) -> int:
+    """The status of faults out of a nursery; what is not ours goes on as a crash."""
+    leaves = list(leaves_of(group))
+    ours = [one for one in leaves if isinstance(one, FleetdError)]
+    if any(isinstance(one, BrokenPipeError) for one in leaves):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    if ours and len(ours) == len(leaves):
+        return told(ours)
+    if all(isinstance(one, KeyboardInterrupt | FleetdError) for one in leaves):
+        return INTERRUPTED
+    raise group
+
+
+def leaves_of(group: BaseException) -> Iterator[BaseException]:
+    if isinstance(group, BaseExceptionGroup):
+        for inner in group.exceptions:
+            yield from leaves_of(inner)
+    else:
+        yield group
+
+
+if __name__ == "__main__":
+    sys.exit(main())

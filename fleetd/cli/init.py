@@ -1,0 +1,48 @@
+"""Write the commented sample fleetd.toml; never over an existing file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fleetd.errors import FleetdError
+
+PACKAGED = Path(__file__).with_name("fleetd.toml")
+CHECKOUT = Path(__file__).parents[2] / "fleetd.toml"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path",
+        type=Path,
+        nargs="?",
+        metavar="PATH",
+        help="a file, or a folder to write fleetd.toml into (default: here)",
+    )
+
+
+def main(chosen: argparse.Namespace) -> int:
+    path = chosen.path or chosen.config or Path("fleetd.toml")
+    if path.is_dir():
+        path /= "fleetd.toml"
+    write(path, sample())
+    print(f"{path} written. Next: fleetd -c {path} check, then fleetd -c {path} run")
+    return 0
+
+
+def sample() -> str:
+    """The sample, from the wheel or from the checkout."""
+    path = PACKAGED if PACKAGED.exists() else CHECKOUT
+    return path.read_text(encoding="utf-8")
+
+
+def write(path: Path, text: str) -> None:
+    """A new file with this text, readable by its owner and group alone."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            path.chmod(0o640)
+            file.write(text)
+    except FileExistsError as bad:
+        raise FleetdError(f"{path} is there already and was left as it is") from bad
+    except OSError as bad:
+        raise FleetdError(f"{path}: {bad.strerror}") from bad

@@ -1,0 +1,183 @@
+"""The filter that keeps secrets out of every output, by value and by field name."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, ClassVar, Final, TypeVar
+from urllib.parse import quote, quote_plus
+
+T = TypeVar("T", str, bytes)
+MASKED: Final = "***"
+
+
+class Mask:
+    """Replaces every known secret value, in the forms it travels in, by `***`."""
+
+    shortest: ClassVar[int] = 4
+
+    def __init__(self) -> None:
+        self._texts: tuple[str, ...] = ()
+        self._bodies: tuple[bytes, ...] = ()
+
+    def add(self, value: str) -> None:
+        """Mask this value from now on; one shorter than four characters cannot be."""
+        if len(value) < self.shortest:
+            return
+        forms = set(self._texts) | set(forms_of(value))
+        self._texts = tuple(sorted(forms, key=lambda one: (-len(one), one)))
+        self._bodies = tuple(one.encode() for one in self._texts)
+
+    def mask(self, text: T) -> T:
+        """The same text or bytes without a secret in it."""
+        if isinstance(text, str):
+            for form in self._texts:
+                if form in text:
+                    text = text.replace(form, MASKED)
+        else:
+            for body in self._bodies:
+                if body in text:
+                    text = text.replace(body, MASKED.encode())
+        return text
+
+    def deep(self, value: Any) -> Any:
+        """The same plain data without a secret in it, keys included."""
+        if not self._texts or value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return self.mask(value)
+        if isinstance(value, bytes):
+            return self.mask(value)
+        if isinstance(value, dict):
+            return {self.deep(key): self.deep(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.deep(inner) for inner in value]
+        text = str(value)
+        masked = self.mask(text)
+        return value if masked == text else masked
+
+    def guard_crashes(self) -> None:
+        """Print tracebacks of uncaught faults masked, in every thread."""
+        sys.excepthook = self._crashed
+        sys.unraisablehook = lambda lost: self._crashed(
+            lost.exc_type, lost.exc_value, lost.exc_traceback
+        )
+        threading.excepthook = lambda lost: self._crashed(
+            lost.exc_type, lost.exc_value, lost.exc_traceback
+        )
+
+    def _crashed(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        lines = traceback.format_exception(kind, fault, trace)
+        if sys.stderr is not None:
+            sys.stderr.write(self.mask("".join(lines)))
+            sys.stderr.flush()
+
+
+MASK: Final = Mask()  # the one of the process: a secret must be known everywhere
+
+
+def forms_of(value: str) -> Iterator[str]:
+    """A value as it may be met: bare, in a URL, in JSON, in a repr, in base64."""
+    yield value
+    yield from (quote(value, safe=""), quote(value), quote_plus(value))
+    yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
+    yield repr(value)[1:-1]
+    yield from _in_base64(value.encode())
+    lines = value.splitlines()
+    if len(lines) > 1:  # a key file: a traceback may show a line of it
+        yield from (line for line in lines if len(line) >= SHORTEST_LINE)
+
+
+SHORTEST_LINE: Final = 16
+SHORTEST_CORE: Final = 8
+
+
+def _in_base64(body: bytes) -> Iterator[str]:
+    """Base64 of the value alone, and what is sure of it inside something longer."""
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield encode(body).decode().rstrip("=")
+        for before in (1, 2):  # as in `Basic` of user:secret
+            whole = encode(bytes(before) + body).decode().rstrip("=")
+            core = whole[before + 1 : len(whole) // 4 * 4 or None]
+            if len(core) >= SHORTEST_CORE:
+                yield core
+        if len(core := encode(body[: len(body) // 3 * 3]).decode()) >= SHORTEST_CORE:
+            yield core
+
+
+TOKEN: Final = re.compile(
+    rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL
+)
+EMPTY: Final = frozenset({b"null", b'""', b"true", b"false"})
+HIDDEN: Final = b'"***"'
+
+
+def mask_fields(body: bytes, names: frozenset[str]) -> bytes:
+    """JSON with the values of the named fields replaced, at any depth, any case.
+
+    The rest stays byte for byte, also where the body is not quite JSON.
+    """
+    wanted = frozenset(name.lower() for name in names)
+    lower = body.lower()
+    if b"\\u" not in lower and not any(
+        b'"%s"' % one.encode() in lower for one in wanted
+    ):
+        return body
+    kept, upto = [], 0
+    for start, end in _spans(body, wanted):
+        kept += [body[upto:start], HIDDEN]
+        upto = end
+    return b"".join([*kept, body[upto:]])
+
+
+def _spans(body: bytes, wanted: frozenset[str]) -> Iterator[tuple[int, int]]:
+    """Where the values of the wanted keys stand; of nested ones the outer."""
+    tokens = TOKEN.finditer(body)
+    last = b""
+    for token in tokens:
+        word = token[0]
+        if word == b":" and last.startswith(b'"') and _name(last) in wanted:
+            span = _value(tokens)
+            if span:
+                yield span
+            last = b""
+        else:
+            last = word
+
+
+def _value(tokens: Iterator[re.Match[bytes]]) -> tuple[int, int] | None:
+    """The span of the value that comes next; None where there is nothing to hide."""
+    first = next(tokens, None)
+    if first is None or first[0] in EMPTY:
+        return None
+    depth, end = _step(first[0]), first.end()
+    while depth > 0:
+        token = next(tokens, None)
+        if token is None:
+            break
+        depth, end = depth + _step(token[0]), token.end()
+    return first.start(), end
+
+
+def _step(word: bytes) -> int:
+    if word in {b"{", b"["}:
+        return 1
+    return -1 if word in {b"}", b"]"} else 0
+
+
+def _name(quoted: bytes) -> str:
+    try:
+        return str(json.loads(quoted)).lower()
+    except ValueError:
+        return quoted.strip(b'"').decode(errors="replace").lower()
