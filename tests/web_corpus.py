@@ -65,6 +65,9 @@ CODINGS = [
     Case("a coding behind a vertical tab", POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n", 400),
     Case("a coding behind a no-break space", POST + b"Transfer-Encoding: \xa0chunked\r\n\r\n0\r\n\r\n", 400),
     Case("a space before the coding's colon", POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400),
+    Case("a coding with a tab", POST + b"Transfer-Encoding: chunked\t\r\n\r\n0\r\n\r\n", 400),
+    Case("a tab before the coding", POST + b"Transfer-Encoding:\tchunked\r\n\r\n0\r\n\r\n", 400),
+    Case("a length with a tab", POST + b"Content-Length:\t2\r\n\r\n{}", 400),
     Case("a folded coding", POST + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", 400),
     Case("chunks in HTTP/1.0", b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
 ]

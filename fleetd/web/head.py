@@ -34,6 +34,7 @@ CHUNKED: Final = -1
 LONGEST_LENGTH: Final = 15
 KNOWN: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 NEVER: Final = frozenset(("CONNECT", "TRACE"))
+FRAMING: Final = frozenset(("host", "content-length", "transfer-encoding"))
 WITH_BODY: Final = frozenset(("POST", "PUT", "PATCH"))
 ALLOWED: Final = (("Allow", ", ".join(sorted(KNOWN))),)
 
@@ -61,7 +62,7 @@ def read_head(data: bytes, at: int, end: int, most: int) -> Head:
     verb = method.decode()
     if verb not in KNOWN:
         raise _unknown(verb)
-    headers = _headers(block.decode("latin-1").split("\r\n"), most)
+    headers = _headers(block.decode("latin-1"), most)
     old = version == b"1.0"
     path, query = _target(target.decode(), _host(headers, old=old), verb)
     length = _length(headers, verb, old=old)
@@ -75,23 +76,30 @@ def hopeless(data: bytes, at: int) -> str:
     return _stray(data[at:])
 
 
-def _headers(lines: list[str], most: int) -> dict[str, str]:
+def _headers(block: str, most: int) -> dict[str, str]:
+    lines = block.split("\r\n")
     lines.pop()
     if len(lines) > most:
         raise RefusedError(431, f"more than {most} header lines")
     headers = {}
     for line in lines:
         name, _, value = line.partition(":")
-        headers[name.lower()] = value.strip(" \t")
-    return headers if len(headers) == len(lines) else _joined(lines)
+        headers[name.lower()] = value.strip(" ")
+    plain = len(headers) == len(lines) and "\t" not in block
+    return headers if plain else _joined(lines)
 
 
 def _joined(lines: list[str]) -> dict[str, str]:
-    """Repeated headers become one list, which no valid Host or length can be."""
+    """Headers with repeats, which become one list, or with tabs, which are stripped.
+
+    A list is no valid Host or length. The tabs around a value that frames stay, and
+    spoil it: "chunked" with a tab is an old way to be read in two ways.
+    """
     headers: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")
-        key, value = name.lower(), value.strip(" \t")
+        key = name.lower()
+        value = value.strip(" " if key in FRAMING else " \t")
         headers[key] = f"{headers[key]}, {value}" if key in headers else value
     return headers
 
