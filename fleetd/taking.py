@@ -13,11 +13,13 @@ class Taking(Struct, frozen=True):
     """Which events a sink takes; empty `sources` and `vehicles` mean all of them.
 
     `vehicles` are globs over the vendor's id, the VIN and the fleet number, any case.
+    `within` narrows a replay to what its sink takes at all.
     """
 
     kinds: frozenset[str] = frozenset(KINDS[1:])
     sources: frozenset[str] = frozenset()
     vehicles: tuple[str, ...] = ()
+    within: Taking | None = None
 
     def takes(self, source: str, event: Event) -> bool:
         """Whether this event goes to the sink."""
@@ -25,7 +27,9 @@ class Taking(Struct, frozen=True):
             return False
         if self.sources and source not in self.sources:
             return False
-        return not self.vehicles or matches(self.vehicles, event)
+        if self.vehicles and not matches(self.vehicles, event):
+            return False
+        return self.within is None or self.within.takes(source, event)
 
     @property
     def codes(self) -> frozenset[int]:

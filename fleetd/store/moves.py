@@ -110,6 +110,18 @@ class Read(Struct, frozen=True):
     after: int
     upto: int
     entries: tuple[Entry, ...]
+    damaged: tuple[int, ...] = ()
+
+
+class Rules(Struct, frozen=True):
+    """What the log may hold and for how long; seconds and bytes, None is the law's own."""
+
+    max_disk: int | None = None
+    keep: float = 30 * 86400.0
+    keep_kinds: Mapping[str, float] = {}
+    keep_raw: float = 7 * 86400.0
+    dedupe_window: float = 7 * 86400.0
+    keep_ledger: float = 400 * 86400.0
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

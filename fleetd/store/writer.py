@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import outcome
@@ -109,21 +110,38 @@ class Writer:
 
     def _run(self) -> None:
         while waiters := self._gather():
-            began = self.busy_since = time.monotonic()
-            writes = [waiter.write for waiter in waiters]
-            try:
-                results, publish = self._commit(writes)
-            except Exception as bug:  # noqa: BLE001  the tasks that wait must hear of it
-                results, publish = [bug] * len(writes), _nothing
-            self.last_commit_s = time.monotonic() - began
-            self.busy_since = None
-            self.commits += 1
-            self.commit_times(self.last_commit_s)
-            assert self._token is not None
-            try:
-                self._token.run_sync_soon(self._deliver, waiters, results, publish)
-            except trio.RunFinishedError:
-                return
+            self._settle(waiters, *self._timed([one.write for one in waiters]))
+
+    def _timed(self, writes: list[Any]) -> tuple[list[Any], Callable[[], None]]:
+        """Commit; what no file foresaw ends the thread, and nobody is left waiting."""
+        began = self.busy_since = time.monotonic()
+        done = False
+        try:
+            answer = self._commit(writes)
+            done = True
+        finally:
+            if not done:
+                self._break()
+        self.last_commit_s = time.monotonic() - began
+        self.busy_since = None
+        self.commits += 1
+        self.commit_times(self.last_commit_s)
+        return answer
+
+    def _break(self) -> None:
+        with self._lock:
+            self._stopping = True
+            waiters = [*self._flying, *self._pending]
+            self._pending = []
+        broken = StoreError("the log's writer failed; nothing more is accepted")
+        self._settle(waiters, [broken] * len(waiters), _nothing)
+
+    def _settle(
+        self, waiters: list[Waiter], results: list[Any], publish: Callable[[], None]
+    ) -> None:
+        assert self._token is not None
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._deliver, waiters, results, publish)
 
     def _gather(self) -> list[Waiter]:
         """The writes of the next commit; empty when it is time to end."""

@@ -1,0 +1,170 @@
+"""What is known of each vehicle and driver, each fact with its time; filling events from it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from fleetd.event import (
+    MPH_PER_KPH,
+    AnyEvent,
+    Driver,
+    Engine,
+    Position,
+    Vehicle,
+    millis,
+)
+
+KEPT = 64  # facts of one name and vehicle; the oldest go
+MILES_PER_KM = MPH_PER_KPH
+STATES = {"on": "On", "off": "Off", "idle": "Idle"}
+
+
+class Learned(Struct, frozen=True):
+    """One fact: from `at_ms` on, `name` of `vehicle` is `value`."""
+
+    vehicle: str
+    name: str
+    at_ms: int
+    value: str
+
+
+class Directory:
+    """Facts by source and vehicle, and the content of each directory record.
+
+    Changed only from what is on the disk: a fact is known once it was committed.
+    """
+
+    def __init__(self) -> None:
+        self._facts: dict[tuple[str, str], dict[str, list[tuple[int, str]]]] = {}
+        self._records: dict[tuple[str, int, str], tuple[str, int | None]] = {}
+
+    def put(
+        self, source: str, vehicle: str, name: str, at_ms: int, value: str | None
+    ) -> None:
+        """Take in a fact that is on the disk."""
+        facts = self._facts.setdefault((source, vehicle), {}).setdefault(name, [])
+        at = bisect_right(facts, at_ms, key=lambda fact: fact[0])
+        if at and facts[at - 1][0] == at_ms:
+            facts[at - 1] = (at_ms, value or "")
+        else:
+            facts.insert(at, (at_ms, value or ""))
+        if len(facts) > KEPT:
+            del facts[0]
+
+    def put_record(
+        self, source: str, kind: int, id_: str, content: str, revision: int | None
+    ) -> None:
+        """Take in the directory record that stands now."""
+        before = self._records.get((source, kind, id_))
+        if before and (before[1] or 0) > (revision or before[1] or 0):
+            return  # an older copy came late
+        self._records[source, kind, id_] = (content, revision)
+
+    def record(self, source: str, kind: int, id_: str) -> str:
+        """The content hash of the record that stands; empty when there is none."""
+        found = self._records.get((source, kind, id_))
+        return found[0] if found else ""
+
+    def known(self, source: str, vehicle: str, name: str, at_ms: int) -> str | None:
+        """The newest fact with a time no later than `at_ms`."""
+        facts = self._facts.get((source, vehicle))
+        return _at(facts.get(name), at_ms) if facts else None
+
+    def settle(self, source: str, event: AnyEvent, at_ms: int) -> AnyEvent:
+        """The event with its units settled and its gaps filled from what is known."""
+        changes: dict[str, Any] = {}
+        if event.vehicle is not None:
+            self._fill_vehicle(source, event, at_ms, changes)
+        driver = changes.get("driver", event.driver)
+        if driver and event.driver_name is None and not changes.get("driver_name"):
+            name = self.known(source, f"driver:{driver}", "name", at_ms)
+            if name:
+                changes["driver_name"] = name
+        return msgspec.structs.replace(event, **changes) if changes else event
+
+    def _fill_vehicle(
+        self, source: str, event: AnyEvent, at_ms: int, changes: dict[str, Any]
+    ) -> None:
+        assert event.vehicle is not None
+        facts = self._facts.get((source, event.vehicle), {})
+        if event.vin is None and (vin := _at(facts.get("vin"), at_ms)):
+            changes["vin"] = vin
+        if event.number is None and (number := _at(facts.get("number"), at_ms)):
+            changes["number"] = number
+        if isinstance(event, Position):
+            if event.driver is None and (both := _at(facts.get("driver"), at_ms)):
+                driver, _, name = both.partition("\n")
+                changes |= {"driver": driver, "driver_name": name or None}
+            if event.engine_state is None and (state := _at(facts.get("engine"), at_ms)):
+                changes["engine_state"] = state
+            if event.units != "us":
+                changes |= _units(event, _at(facts.get("metric"), at_ms))
+
+    def learn(self, source: str, event: AnyEvent, at_ms: int) -> list[Learned]:
+        """The facts in an event that are not known yet; nothing is changed here."""
+        return [
+            Learned(vehicle, name, when, value)
+            for vehicle, name, when, value in _said(event, at_ms)
+            if self.known(source, vehicle, name, when) != value
+        ]
+
+
+def _at(facts: list[tuple[int, str]] | None, at_ms: int) -> str | None:
+    if not facts:
+        return None
+    if facts[-1][0] <= at_ms:
+        return facts[-1][1] or None
+    found = bisect_right(facts, at_ms, key=lambda fact: fact[0])
+    return (facts[found - 1][1] or None) if found else None
+
+
+def _said(event: AnyEvent, at_ms: int) -> Iterator[tuple[str, str, int, str]]:
+    """(vehicle, name, from when, value) of everything an event says of its vehicle."""
+    if isinstance(event, Driver):
+        if event.driver_name:
+            yield f"driver:{event.id}", "name", at_ms, event.driver_name
+        return
+    vehicle = event.vehicle
+    if vehicle is None:
+        return
+    for name, value in _identity(event):
+        yield vehicle, name, _since(event, at_ms), value
+    if event.driver and isinstance(event, (Position, Vehicle)):
+        yield vehicle, "driver", at_ms, f"{event.driver}\n{event.driver_name or ''}"
+    if isinstance(event, Position) and event.engine_state:
+        yield vehicle, "engine", at_ms, event.engine_state
+    if isinstance(event, Engine) and event.type in STATES:
+        yield vehicle, "engine", at_ms, STATES[event.type]
+
+
+def _identity(event: AnyEvent) -> Iterable[tuple[str, str]]:
+    if event.vin:
+        yield "vin", event.vin
+    if event.number:
+        yield "number", event.number
+    if isinstance(event, Vehicle) and event.metric_units is not None:
+        yield "metric", "1" if event.metric_units else "0"
+
+
+def _since(event: AnyEvent, at_ms: int) -> int:
+    """A new unit's number plate holds from when the vendor first knew it."""
+    if isinstance(event, Vehicle) and event.since is not None:
+        return min(at_ms, millis(event.since))
+    return at_ms
+
+
+def _units(event: Position, metric: str | None) -> dict[str, Any]:
+    changes: dict[str, Any] = {"units": "us"}
+    if event.units == "metric" or metric == "1":
+        for name in ("speed_mph", "odometer"):
+            value = getattr(event, name)
+            if value is not None:
+                changes[name] = value * MILES_PER_KM
+    elif metric is None:
+        changes["flags"] = (*event.flags, "units_assumed")
+    return changes

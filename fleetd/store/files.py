@@ -1,0 +1,194 @@
+"""The data folder: its lease, its ballast, how full it is, and a log set aside."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import apsw
+
+from fleetd.errors import ConfigError, FullError, LockedError, StoreError
+
+SQLITE_AT_LEAST = (3, 51, 3)
+RESERVE = 1_000_000
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+@contextmanager
+def lease(folder: Path) -> Iterator[None]:
+    """One daemon a folder: raises `LockedError` while another process holds it."""
+    try:
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o640)
+    except OSError as bad:
+        raise ConfigError(
+            f"daemon.data: cannot use {folder}: {bad.strerror}; "
+            "create it and give it to the user that runs fleetd"
+        ) from bad
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(held, 0)
+        os.write(held, f"{os.getpid()}\n".encode())
+        yield
+    except BlockingIOError as taken:
+        raise LockedError(
+            f"{folder} is in use by another fleetd (pid {holder(folder) or '?'}); "
+            "stop it, or give this one a data folder of its own"
+        ) from taken
+    finally:
+        os.close(held)
+
+
+def holder(folder: Path) -> int | None:
+    """The pid that wrote the lock file last."""
+    with suppress(OSError, ValueError):
+        return int((folder / "lock").read_text().strip())
+    return None
+
+
+def is_leased(folder: Path) -> bool:
+    """Whether a daemon holds the folder now."""
+    try:
+        held = os.open(folder / "lock", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(held)
+    return False
+
+
+def connect(path: Path, *, write: bool) -> apsw.Connection:
+    """A connection with its promises set and read back."""
+    found = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    if found < SQLITE_AT_LEAST:
+        raise ConfigError(f"SQLite {apsw.sqlite_lib_version()} is too old: update apsw")
+    flags = (
+        apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+        if write
+        else apsw.SQLITE_OPEN_READONLY
+    )
+    db = apsw.Connection(str(path), flags=flags, statementcachesize=200)
+    db.set_busy_timeout(5000)
+    if write:
+        _promise(db)
+    db.pragma("mmap_size", 0)
+    db.pragma("cache_size", -16 * 1024)
+    return db
+
+
+def _promise(db: apsw.Connection) -> None:
+    if db.pragma("page_count") == 0:
+        db.pragma("auto_vacuum", "incremental")
+    for name, wanted in (("journal_mode", "wal"), ("synchronous", 2)):
+        db.pragma(name, wanted)
+        if (found := db.pragma(name)) != wanted:
+            raise StoreError(f"the log's {name} is {found!r}, not {wanted!r}")
+
+
+def set_aside(folder: Path, why: str) -> Path:
+    """Move a log that cannot be opened out of the way, whole; nothing is thrown away."""
+    aside = folder / f"aside-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
+    aside.mkdir()
+    for name in ("log.sqlite", "log.sqlite-wal", "log.sqlite-shm"):
+        with suppress(FileNotFoundError):
+            (folder / name).rename(aside / name)
+    (aside / "why.txt").write_text(why + "\n")
+    sync_folder(folder)
+    return aside
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder survive a power cut."""
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(held)
+    finally:
+        os.close(held)
+
+
+class Reservation:
+    """The seqs that may have been used, kept beside the log and ahead of it.
+
+    Should the log itself be lost, its successor begins above anything it can have
+    handed out. Written once in a million events.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "seq"
+        self.below = 0
+        with suppress(OSError, ValueError):
+            self.below = int(self._path.read_text())
+
+    def cover(self, seq: int) -> None:
+        """See to it that `seq` is below the mark on the disk."""
+        if seq < self.below:
+            return
+        mark = seq + RESERVE
+        fresh = self._path.with_suffix(".new")
+        try:
+            with fresh.open("w") as file:
+                file.write(str(mark))
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.rename(self._path)
+            sync_folder(self._path.parent)
+        except OSError as bad:
+            raise FullError(f"cannot write {self._path}: {bad.strerror}") from bad
+        self.below = mark
+
+
+class Space:
+    """How much of the disk the log may use, and the ballast that is let go at the end."""
+
+    def __init__(self, folder: Path, max_disk: int | None) -> None:
+        self._folder = folder
+        self._ballast = folder / "ballast"
+        size = os.statvfs(folder)
+        whole = size.f_blocks * size.f_frsize
+        self.max_disk = max_disk or max(whole // 5, 4 * GIB)
+        self.wal_cap = max(2 * MIB, min(64 * MIB, self.max_disk // 64, whole // 64))
+        self.ballast_size = 2 * self.wal_cap
+
+    @property
+    def has_ballast(self) -> bool:
+        return self._ballast.exists()
+
+    def free(self) -> int:
+        """Bytes that this user may still write to the filesystem."""
+        size = os.statvfs(self._folder)
+        return size.f_bavail * size.f_frsize
+
+    def fill_ballast(self) -> bool:
+        """Put the ballast in place if there is room for it twice; whether it stands."""
+        if self.has_ballast:
+            return True
+        if self.free() < 2 * self.ballast_size:
+            return False
+        held = os.open(self._ballast, os.O_WRONLY | os.O_CREAT, 0o640)
+        try:
+            os.posix_fallocate(held, 0, self.ballast_size)
+        except OSError:
+            self._ballast.unlink()
+            return False
+        finally:
+            os.close(held)
+        return True
+
+    def drop_ballast(self) -> None:
+        """Give the room back, so that cursors can still commit."""
+        self._ballast.unlink(missing_ok=True)
+
+    def wal_bytes(self) -> int:
+        """Size of the write-ahead log."""
+        with suppress(FileNotFoundError):
+            return (self._folder / "log.sqlite-wal").stat().st_size
+        return 0

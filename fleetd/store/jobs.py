@@ -1,0 +1,96 @@
+"""Replays and backfills: bounded work that survives a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import apsw
+import msgspec
+from msgspec import Struct
+
+from fleetd.errors import ConfigError
+from fleetd.store.log import Tx
+from fleetd.store.moves import Job
+from fleetd.taking import Taking
+
+COLUMNS = (
+    "id, kind, target, spec, state, why, cursor, upto, done, total, created_ms,"
+    " changed_ms"
+)
+ALL = f"SELECT {COLUMNS} FROM jobs ORDER BY id"
+ONE = f"SELECT {COLUMNS} FROM jobs WHERE id = ?"
+ADD = (
+    "INSERT INTO jobs(kind, target, spec, state, why, cursor, upto, done, total,"
+    " created_ms, changed_ms) VALUES (:kind, :target, :spec, 'running', '', :cursor,"
+    " :upto, 0, :total, :now, :now) RETURNING id"
+)
+CHANGE = (
+    "UPDATE jobs SET state = :state, why = :why, changed_ms = :now WHERE id = :id"
+)
+FINAL = frozenset({"done", "cancelled", "failed"})
+
+
+class AddJob(Struct, frozen=True):
+    """A new job; for a replay `cursor` and `upto` are seqs, (cursor, upto]."""
+
+    kind: str
+    target: str
+    spec: Mapping[str, Any]
+    cursor: int
+    upto: int
+    total: int
+    now_ms: int
+
+    def apply(self, tx: Tx) -> Job:
+        spec = msgspec.json.encode(self.spec).decode()
+        number = tx.db.execute(ADD, {
+            "kind": self.kind, "target": self.target, "spec": spec,
+            "cursor": self.cursor, "upto": self.upto, "total": self.total,
+            "now": self.now_ms,
+        }).get  # fmt: skip
+        return _job(tx.db.execute(ONE, (number,)).get)
+
+
+class ChangeJob(Struct, frozen=True):
+    """Another state for a job that has not ended."""
+
+    id: int
+    state: str
+    why: str
+    now_ms: int
+
+    def apply(self, tx: Tx) -> Job:
+        row = tx.db.execute(ONE, (self.id,)).get
+        if row is None:
+            raise ConfigError(f"there is no job {self.id}; `fleetd jobs` lists them")
+        job = _job(row)
+        if job.state in FINAL:
+            raise ConfigError(f"job {self.id} is {job.state} already")
+        change = {"state": self.state, "why": self.why, "now": self.now_ms}
+        tx.db.execute(CHANGE, {**change, "id": self.id})
+        return _job(tx.db.execute(ONE, (self.id,)).get)
+
+
+def rows_of_jobs(db: apsw.Connection) -> Iterator[Job]:
+    """Every job, oldest first."""
+    return (_job(row) for row in db.execute(ALL))
+
+
+def _job(row: Any) -> Job:
+    values = list(row)
+    values[3] = msgspec.json.decode(values[3])
+    return Job(*values)
+
+
+def taking_of(job: Job, sink: Taking) -> Taking:
+    """What a replay sends: what its sink takes, narrowed by the replay's own filters."""
+    kinds = job.spec.get("kinds")
+    sources = job.spec.get("sources")
+    vehicles = job.spec.get("vehicles")
+    return Taking(
+        kinds=sink.kinds & frozenset(kinds) if isinstance(kinds, list) else sink.kinds,
+        sources=frozenset(sources) if isinstance(sources, list) else frozenset(),
+        vehicles=tuple(vehicles) if isinstance(vehicles, list) else (),
+        within=sink,
+    )

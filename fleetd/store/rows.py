@@ -1,0 +1,47 @@
+"""Multi-row statements: one per table and commit, in a few sizes that stay prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import apsw
+
+SIZES = (64, 8, 1)
+
+
+@cache
+def _statement(head: str, width: int, rows: int, tail: str) -> str:
+    row = "(" + ",".join("?" * width) + ")"
+    return f"{head} VALUES {','.join([row] * rows)} {tail}"
+
+
+def spread(
+    db: apsw.Connection, head: str, rows: Sequence[tuple[Any, ...]], tail: str = ""
+) -> None:
+    """Run `head VALUES (…),(…) tail` over all rows, 64, 8 and 1 at a time.
+
+    Row by row the writer would need the interpreter's lock at each step, which a busy
+    event loop gives up only now and then.
+    """
+    for size, chunk in _chunks(rows):
+        flat = [value for row in chunk for value in row]
+        db.execute(_statement(head, len(chunk[0]), size, tail), flat)
+
+
+def gather(
+    db: apsw.Connection, head: str, keys: Sequence[Any], tail: str = ""
+) -> Iterator[tuple[Any, ...]]:
+    """Run `head (?,?,…) tail` over all keys and give the rows it finds."""
+    for size, chunk in _chunks(keys):
+        marks = ",".join("?" * size)
+        yield from db.execute(f"{head} ({marks}) {tail}", list(chunk))
+
+
+def _chunks(rows: Sequence[Any]) -> Iterator[tuple[int, Sequence[Any]]]:
+    at = 0
+    for size in SIZES:
+        while len(rows) - at >= size:
+            yield size, rows[at : at + size]
+            at += size

@@ -1,0 +1,384 @@
+"""The log as the rest of fleetd sees it: append, read on, move a cursor."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+import msgspec
+import trio
+
+from fleetd.directory import Directory
+from fleetd.errors import StoreError
+from fleetd.event import LANES, Entry, millis
+from fleetd.store import small
+from fleetd.store.cursors import (
+    Advance,
+    Attempted,
+    Place,
+    SinkPlace,
+    Skip,
+    count_waiting,
+    fingerprint,
+)
+from fleetd.store.files import Reservation, Space, connect, lease
+from fleetd.store.jobs import AddJob, ChangeJob, rows_of_jobs, taking_of
+from fleetd.store.log import Landed, Log
+from fleetd.store.moves import Append, Attempt, Burial, Counts, Job, Read, Rules
+from fleetd.store.opening import MARK, open_log
+from fleetd.store.reading import Reader
+from fleetd.store.writer import Writer
+from fleetd.taking import Taking
+from fleetd.world import World
+
+T = TypeVar("T")
+__all__ = ["SinkPlace", "Store", "open_store"]
+
+
+class Store:
+    """One log, open for writing by this process alone."""
+
+    def __init__(
+        self, folder: Path, db: apsw.Connection, rules: Rules, world: World
+    ) -> None:
+        self.folder = folder
+        self.rules = rules
+        self.world = world
+        self.space = Space(folder, rules.max_disk)
+        self.log = Log(db, self.space, Reservation(folder))
+        self.writer = Writer(self.log.commit, threads=world.threads)
+        self.log.publish = self._landed
+        self.directory = Directory()
+        self.aside = ""
+        self.newest = self.log.seq
+        self.received_ms = self.log.received_ms
+        self.providers: dict[str, str] = {}
+        self._waiting: Counter[tuple[str, int]] = Counter()
+        self._cursors: dict[tuple[str, int], int] = {}
+        self._takings: dict[str, Taking] = {}
+        self._jobs: dict[int, Job] = {}
+        self._kept: dict[str, dict[str, Any]] = {}
+        self._bells: dict[str, trio.Event] = {}
+        self._grown = trio.Event()
+        self._readers: list[apsw.Connection] = []
+
+    # what everybody asks
+
+    def waiting(self, sink: str, lane: int) -> int:
+        """Events the sink takes that are not decided, of one lane; exact."""
+        return self._waiting[sink, lane]
+
+    def cursor(self, sink: str, lane: int) -> int:
+        """The last seq the sink has decided about in a lane."""
+        return self._cursors.get((sink, lane), 0)
+
+    def next_received_ms(self) -> int:
+        """Now, for stamping an arrival: it never goes backwards."""
+        self.received_ms = max(self.received_ms, millis(self.world.now()))
+        return self.received_ms
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be taken in now; empty when all is well."""
+        return self.log.broken or self.log.full
+
+    # in
+
+    async def append(self, append: Append, *, within: float | None = None) -> Counts:
+        """Keep one request or page: on the disk when this returns.
+
+        Raises `FullError`, `StoreError`, or `TimeoutError` after `within` seconds (the
+        append stays in line: it may still be kept, and its repeat is a duplicate).
+        """
+        counts: Counts = await self.writer.join(append, within=within)
+        return counts
+
+    async def join(self, write: Any) -> Any:
+        """Any other write, through the same group commit."""
+        return await self.writer.join(write)
+
+    # out
+
+    async def wait_for(self, sink: str) -> None:
+        """Sleep until something waits for the sink, or for a replay of it."""
+        while self.paused(sink) or not self._has_work(sink):
+            bell = self._bells.setdefault(sink, trio.Event())
+            await bell.wait()
+
+    def _has_work(self, sink: str) -> bool:
+        lanes = range(len(LANES))
+        return any(self._waiting[sink, lane] > 0 for lane in lanes) or bool(
+            self.replays(sink)
+        )
+
+    def ring(self, sink: str) -> None:
+        """Let the sink look again: something changed for it."""
+        if bell := self._bells.pop(sink, None):
+            bell.set()
+
+    async def wait_for_growth(self) -> None:
+        """Sleep until the log has grown."""
+        await self._grown.wait()
+
+    async def next_batch(
+        self, sink: str, lane: int, *, limit: int, max_bytes: int = 1 << 20,
+        job: int = 0, beyond: int | None = None,
+    ) -> Read:  # fmt: skip
+        """What comes next for a sink's lane, or for a replay job of it."""
+        taking, upto, of = self._takings[sink], self.newest, lane
+        after = self.cursor(sink, lane)
+        every: int | None = lane
+        if job:
+            work = self._jobs[job]
+            after, upto, every = work.cursor, work.upto, None
+            taking = taking_of(work, taking)
+        start = after if beyond is None else beyond
+        found = await self.reading(
+            lambda reader: reader.stretch(start, upto, every, taking, limit, max_bytes)
+        )
+        return Read(sink, of, job, after, found.upto, found.entries, found.damaged)
+
+    async def advance(
+        self, read: Read, *, upto: int | None = None, delivered: Sequence[Entry] = (),
+        skipped: Sequence[tuple[Entry, str]] = (), buried: Sequence[Burial] = (),
+        attempts: Sequence[Attempt] = (),
+    ) -> bool:  # fmt: skip
+        """Move a cursor over what is decided; False if another hand moved it."""
+        end = read.upto if upto is None else upto
+        damaged = sum(1 for seq in read.damaged if seq <= end)
+        move = Advance(
+            read, end, delivered, skipped, buried, damaged, attempts,
+            millis(self.world.now()),
+        )  # fmt: skip
+        moved: bool = await self.writer.join(move)
+        if moved and read.job:
+            done = len(delivered) + len(skipped) + len(buried)
+            self._job_moved(read.job, end, done)
+        elif moved:
+            self._cursors[read.sink, read.lane] = end
+        return moved
+
+    def _job_moved(self, number: int, cursor: int, done: int) -> None:
+        job = self._jobs[number]
+        ended = cursor >= job.upto and job.state == "running"
+        self._jobs[number] = msgspec.structs.replace(
+            job, cursor=cursor, done=job.done + done,
+            state="done" if ended else job.state,
+        )  # fmt: skip
+
+    async def attempted(self, attempts: Sequence[Attempt]) -> None:
+        """Keep rows for requests that moved no cursor."""
+        await self.writer.join(Attempted(attempts))
+
+    # who is there
+
+    async def register_sources(
+        self, providers: Mapping[str, str], was: Mapping[str, str] | None = None
+    ) -> None:
+        """Give each source its number; `was` names what a renamed one was called."""
+        await self.writer.join(small.Register("source", providers, was or {}))
+        self.providers = {**self.providers, **providers}
+
+    async def register_sinks(
+        self,
+        sinks: Mapping[str, SinkPlace],
+        kinds: Mapping[str, str] | None = None,
+        was: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put each sink where it stands; a changed taking is counted anew."""
+        names = {name: (kinds or {}).get(name, "") for name in sinks}
+        await self.writer.join(small.Register("sink", names, was or {}))
+        asof = self.newest
+        counted = await self.reading(lambda reader: self._recount(reader, sinks, asof))
+        found = await self.writer.join(Place(dict(sinks), counted, asof))
+        for (sink, lane), (seq, waiting) in found.items():
+            self._cursors[sink, lane] = seq
+            self._waiting[sink, lane] = waiting
+        self._takings = {name: place.taking for name, place in sinks.items()}
+        for sink in sinks:
+            self.ring(sink)
+
+    def _recount(
+        self, reader: Reader, sinks: Mapping[str, SinkPlace], asof: int
+    ) -> dict[tuple[str, int], int]:
+        """Count in a reader's thread what a new or changed taking has waiting."""
+        numbers = {name: n for (side, name), n in self.log.names.items() if side == "source"}
+        counted = {}
+        for name, place in sinks.items():
+            for lane in range(len(LANES)):
+                row = reader.cursor(self.log.scope("sink", name), lane)
+                if row and row[2] == fingerprint(place.taking):
+                    continue
+                after = row[0] if row else (asof if place.start == "now" else 0)
+                counted[name, lane] = count_waiting(
+                    reader.db, after, asof, lane, place.taking, numbers
+                )
+        return counted
+
+    async def skip(self, sink: str, upto: int, why: str) -> int:
+        """Move a sink's cursors past everything up to `upto`; how many it skipped."""
+        skipped: int = await self.writer.join(Skip(sink, upto, why))
+        for lane in range(len(LANES)):
+            self._cursors[sink, lane] = max(self.cursor(sink, lane), upto)
+        self.ring(sink)
+        return skipped
+
+    # small states
+
+    def recall(self, name: str) -> dict[str, Any]:
+        """A small state kept over restarts; empty when there is none."""
+        return dict(self._kept.get(name, {}))
+
+    async def remember(self, name: str, value: Mapping[str, Any] | None) -> None:
+        """Keep a small state; None forgets it."""
+        await self.writer.join(small.Keep(name, value))
+        if value is None:
+            self._kept.pop(name, None)
+        else:
+            self._kept[name] = dict(value)
+
+    def paused(self, name: str) -> bool:
+        """Whether the operator paused a source's polling or a sink."""
+        return f"paused:{name}" in self._kept
+
+    async def pause(self, name: str, *, paused: bool) -> None:
+        """Pause or resume; kept over restarts."""
+        await self.remember(f"paused:{name}", {"on": True} if paused else None)
+        self.ring(name)
+
+    # jobs
+
+    def replays(self, sink: str) -> list[Job]:
+        """Running replays of a sink, oldest first."""
+        return [
+            job
+            for job in self._jobs.values()
+            if job.target == sink and job.kind == "replay" and job.state == "running"
+        ]
+
+    def jobs(self) -> list[Job]:
+        """Every job, oldest first."""
+        return list(self._jobs.values())
+
+    async def add_job(self, add: AddJob) -> Job:
+        """Begin a replay or backfill."""
+        job: Job = await self.writer.join(add)
+        self._jobs[job.id] = job
+        self.ring(job.target)
+        return job
+
+    async def change_job(self, number: int, state: str, why: str = "") -> Job:
+        """Pause, resume, cancel, fail or end a job."""
+        now = millis(self.world.now())
+        job: Job = await self.writer.join(ChangeJob(number, state, why, now))
+        self._jobs[number] = job
+        self.ring(job.target)
+        return job
+
+    # reading
+
+    async def reading(self, work: Callable[[Reader], T]) -> T:
+        """Run a bounded read over a connection of its own, off the loop's thread."""
+        return await self.world.in_thread(lambda: self._read(work))
+
+    def _read(self, work: Callable[[Reader], T]) -> T:
+        with self.reader() as reader:
+            return work(reader)
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """A reader, given back after use."""
+        try:
+            db = self._readers.pop() if self._readers else self._connect()
+        except apsw.Error as bad:
+            raise StoreError(f"the log cannot be read: {bad}") from bad
+        try:
+            yield Reader(db, self._by_number())
+        finally:
+            self._readers.append(db)
+
+    def _connect(self) -> apsw.Connection:
+        return connect(self.folder / "log.sqlite", write=False)
+
+    def _by_number(self) -> dict[int, tuple[str, str]]:
+        return {
+            number: (name, self.providers.get(name, ""))
+            for (side, name), number in self.log.names.items()
+            if side == "source"
+        }
+
+    # after a commit, in the loop's thread
+
+    def _landed(self, landed: Landed) -> None:
+        for source, fact in landed.facts:
+            self.directory.put(source, fact.vehicle, fact.name, fact.at_ms, fact.value)
+        for source, kind, id_, content, revision in landed.records:
+            self.directory.put_record(source, kind, id_, content, revision)
+        for (sink, lane), n in landed.waiting.items():
+            self._waiting[sink, lane] += n
+            if n > 0:
+                self.ring(sink)
+        if landed.newest > self.newest:
+            self.newest = landed.newest
+            grown, self._grown = self._grown, trio.Event()
+            grown.set()
+        for call in landed.calls:
+            call()
+
+    def load(self) -> None:
+        """Read at start what is small: facts, records, states, jobs, bookmarks' names."""
+        with self.reader() as reader:
+            db = reader.db
+            names = {n: name for (_, name), n in self.log.names.items()}
+            for row in db.execute("SELECT id, provider, name FROM names WHERE side = 'source'"):
+                self.providers[row[2]] = row[1]
+            for source, vehicle, name, at_ms, value in db.execute(
+                "SELECT source, vehicle, name, at_ms, value FROM facts"
+            ):
+                self.directory.put(names[source], vehicle, name, at_ms, value)
+            for source, kind, id_, content, revision in db.execute(
+                "SELECT source, kind, id, content, revision FROM records"
+            ):
+                self.directory.put_record(names[source], kind, id_, content, revision)
+            for name, value in db.execute("SELECT name, value FROM kept"):
+                self._kept[name] = msgspec.json.decode(value)
+            self._jobs = {job.id: job for job in rows_of_jobs(db)}
+
+    def close(self) -> None:
+        """Write what is in line, fold the write-ahead log in, let go."""
+        self.writer.stop()
+        for db in self._readers:
+            db.close()
+        if self.log.broken.find("Corrupt") >= 0:
+            (self.folder / MARK).write_text(self.log.broken)
+        self.log.db.close()
+
+
+@asynccontextmanager
+async def open_store(
+    folder: Path, world: World, rules: Rules | None = None
+) -> AsyncIterator[Store]:
+    """The log of a data folder, for this process alone.
+
+    Raises `LockedError` where another daemon has it, `ConfigError` where the folder
+    cannot be used or the log is from a newer fleetd.
+    """
+    with lease(folder):
+        try:
+            db, aside = open_log(folder, Reservation(folder), millis(world.now()))
+        except apsw.Error as bad:
+            raise StoreError(f"{folder}: the log cannot be opened: {bad}") from bad
+        store = Store(folder, db, rules or Rules(), world)
+        store.aside = aside
+        store.load()
+        store.space.fill_ballast()
+        store.writer.start()
+        try:
+            yield store
+        finally:
+            with trio.CancelScope(shield=True):
+                store.close()
