@@ -93,16 +93,26 @@ class Engine(Event, frozen=True, kw_only=True, array_like=True, tag=3):
     type: str | None = None
     hours: float | None = None
     duration_s: float | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    text: str | None = None
+    resolved: bool | None = None
+    url: str | None = None
 
 
 class Geofence(Event, frozen=True, kw_only=True, array_like=True, tag=4):
-    """`type` is `entry` or `exit` of a place."""
+    """`type` is `entry` or `exit` of a place; `asset` is what moved if no vehicle did."""
 
     kind: ClassVar[str] = "geofence"
     type: str | None = None
     place: str | None = None
     place_name: str | None = None
     duration_s: float | None = None
+    asset: str | None = None
+    asset_name: str | None = None
+    text: str | None = None
+    resolved: bool | None = None
+    url: str | None = None
 
 
 class Safety(Event, frozen=True, kw_only=True, array_like=True, tag=5):
@@ -138,10 +148,14 @@ class Fault(Event, frozen=True, kw_only=True, array_like=True, tag=6):
     text: str | None = None
     count: int | None = None
     lamps: tuple[str, ...] = ()
+    url: str | None = None
 
 
 class Duty(Event, frozen=True, kw_only=True, array_like=True, tag=7):
-    """Hours of service: `type` is `status` or `violation`; `status` as `driving`."""
+    """Hours of service: `type` is `status` or `violation`; `status` as `driving`.
+
+    `rule` is the one that was broken, in the vendor's word; `name` says it to people.
+    """
 
     kind: ClassVar[str] = "duty"
     changes: ClassVar[bool] = True
@@ -151,6 +165,9 @@ class Duty(Event, frozen=True, kw_only=True, array_like=True, tag=7):
     started_at: datetime | None = None
     ended_at: datetime | None = None
     duration_s: float | None = None
+    rule: str | None = None
+    resolved: bool | None = None
+    url: str | None = None
 
 
 class Inspection(Event, frozen=True, kw_only=True, array_like=True, tag=8):
@@ -164,6 +181,7 @@ class Inspection(Event, frozen=True, kw_only=True, array_like=True, tag=8):
     odometer: float | None = None
     place_name: str | None = None
     text: str | None = None
+    url: str | None = None
 
 
 class Detail(Event, frozen=True, kw_only=True, array_like=True):
@@ -246,7 +264,10 @@ class Vehicle(Event, frozen=True, kw_only=True, array_like=True, tag=16):
 
 
 class Driver(Event, frozen=True, kw_only=True, array_like=True, tag=17):
-    """A directory record. `id` is the vendor's driver id, and so is `driver`."""
+    """A directory record. `id` is the vendor's driver id, and so is `driver`.
+
+    `role` tells a driver from others whom the vendor lists with them (`admin`).
+    """
 
     kind: ClassVar[str] = "driver"
     changes: ClassVar[bool] = True
@@ -258,6 +279,7 @@ class Driver(Event, frozen=True, kw_only=True, array_like=True, tag=17):
     zone: str | None = None
     groups: tuple[str, ...] = ()
     removed: bool = False
+    role: str | None = None
 
 
 class Place(Event, frozen=True, kw_only=True, array_like=True, tag=18):
