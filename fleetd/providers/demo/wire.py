@@ -1,0 +1,135 @@
+"""The demo vendor's own JSON: what its far side sends and its normalizers read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+Ignition: TypeAlias = Literal["on", "idle", "off"]
+
+
+class Fix(Struct, frozen=True, rename="camel"):
+    """A point of a vehicle's track, in km and km/h as this vendor has it."""
+
+    vehicle_id: str
+    unit: str
+    time: datetime
+    lat: float
+    lon: float
+    speed_kph: float
+    heading: float
+    ignition: Ignition
+    odometer_km: float
+    place: str | None = None
+    driver_id: str | None = None
+    driver_name: str | None = None
+
+
+class Note(Struct, frozen=True, rename="camel", tag_field="type", kw_only=True):
+    """Something that happened; `type` says which shape the rest has."""
+
+    id: str
+    time: datetime
+    vehicle_id: str
+    unit: str
+    driver_id: str | None = None
+    driver_name: str | None = None
+
+
+class TripNote(Note, frozen=True, tag="trip", rename="camel"):
+    started_at: datetime
+    start_site: str
+    start_lat: float
+    start_lon: float
+    ended_at: datetime | None = None
+    end_site: str | None = None
+    end_lat: float | None = None
+    end_lon: float | None = None
+    distance_km: float | None = None
+
+
+class IgnitionNote(Note, frozen=True, tag="ignition", rename="camel"):
+    state: Ignition
+
+
+class FenceNote(Note, frozen=True, tag="fence", rename="camel"):
+    state: Literal["enter", "leave"]
+    site_id: str
+    site_name: str
+    stayed_s: float | None = None
+
+
+class SafetyNote(Note, frozen=True, tag="safety", rename="camel"):
+    event: str
+    severity: Literal["low", "medium", "high", "severe"]
+    since: datetime
+    speed_kph: float
+    lat: float
+    lon: float
+    place: str
+    limit_kph: float | None = None
+
+
+class FaultNote(Note, frozen=True, tag="fault", rename="camel"):
+    state: Literal["active", "cleared"]
+    spn: int
+    fmi: int
+    text: str
+
+
+class DutyNote(Note, frozen=True, tag="duty", rename="camel"):
+    status: str
+    violation: str | None = None
+
+
+AnyNote: TypeAlias = (
+    TripNote | IgnitionNote | FenceNote | SafetyNote | FaultNote | DutyNote
+)
+
+
+class Unit(Struct, frozen=True, rename="camel"):
+    """A vehicle of the directory."""
+
+    id: str
+    unit: str
+    vin: str
+    make: str
+    model: str
+    year: str
+    plate: str
+    serial: str
+    group: str
+    since: datetime
+
+
+class Person(Struct, frozen=True, rename="camel"):
+    """A driver of the directory."""
+
+    id: str
+    name: str
+    username: str
+    employee_number: str
+    phone: str
+    group: str
+
+
+class Spot(Struct, frozen=True, rename="camel"):
+    """A yard or a customer of the directory."""
+
+    id: str
+    name: str
+    address: str
+    lat: float
+    lon: float
+    radius_m: float
+    group: str
+
+
+class Envelope(Struct, frozen=True):
+    """Any answer, and any webhook body: items of one feed."""
+
+    feed: str
+    items: list[msgspec.Raw]
