@@ -21,11 +21,17 @@ FRAMING = {
     "host", "content-length", "transfer-encoding", "connection", "expect",
     "content-encoding", "upgrade",
 }  # fmt: skip
-names = st.text(TCHAR, min_size=1, max_size=20).filter(lambda n: n.lower() not in FRAMING)
+names = st.text(TCHAR, min_size=1, max_size=20).filter(
+    lambda n: n.lower() not in FRAMING
+)
 visible = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
 values = st.lists(st.text(visible, min_size=1, max_size=12), max_size=3).map(" ".join)
-paths = st.text(string.ascii_letters + string.digits + "-._~!$&'()*+,;=:@/", max_size=20)
-queries = st.none() | st.text(string.ascii_letters + string.digits + "?/&=%-._~", max_size=20)
+paths = st.text(
+    string.ascii_letters + string.digits + "-._~!$&'()*+,;=:@/", max_size=20
+)
+queries = st.none() | st.text(
+    string.ascii_letters + string.digits + "?/&=%-._~", max_size=20
+)
 
 
 @st.composite
@@ -60,7 +66,9 @@ def read_by_h11(data, count):
         head, body = server.next_event(), b""
         while not isinstance(event := server.next_event(), h11.EndOfMessage):
             body += bytes(event.data)
-        seen.append((head.method.decode(), head.target.decode(), joined(head.headers), body))
+        seen.append(
+            (head.method.decode(), head.target.decode(), joined(head.headers), body)
+        )
         server.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
         server.send(h11.EndOfMessage())
         server.start_next_cycle()
@@ -114,7 +122,12 @@ async def read_by_us(data, cuts):
                 await trio.testing.wait_all_tasks_blocked()
             await ours.send_eof()
     return [
-        (r.method, f"{r.path}?{r.query}" if r.query else r.path, dict(r.headers), r.body)
+        (
+            r.method,
+            f"{r.path}?{r.query}" if r.query else r.path,
+            dict(r.headers),
+            r.body,
+        )
         for r in memory.asked
     ]
 

@@ -60,7 +60,9 @@ async def everything(stream: trio.abc.ReceiveStream) -> bytes:
     return data
 
 
-async def one_answer(stream: trio.abc.ReceiveStream, *, headless: bool = False) -> Answer:
+async def one_answer(
+    stream: trio.abc.ReceiveStream, *, headless: bool = False
+) -> Answer:
     """The next whole answer of a connection that goes on."""
     data = b""
     with trio.fail_after(ENOUGH):

@@ -33,8 +33,14 @@ def post(headers: bytes, body: bytes) -> bytes:
 
 
 LENGTHS = [
-    Case("two equal lengths", POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}", 400),
-    Case("two lengths", POST + b"Content-Length: 2\r\nContent-Length: 9\r\n\r\n{}", 400),
+    Case(
+        "two equal lengths",
+        POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+        400,
+    ),
+    Case(
+        "two lengths", POST + b"Content-Length: 2\r\nContent-Length: 9\r\n\r\n{}", 400
+    ),
     Case("a list of lengths", POST + b"Content-Length: 2, 2\r\n\r\n{}", 400),
     Case("a signed length", POST + b"Content-Length: +2\r\n\r\n{}", 400),
     Case("a negative length", POST + b"Content-Length: -1\r\n\r\n{}", 400),
@@ -44,32 +50,93 @@ LENGTHS = [
     Case("an underscored length", POST + b"Content-Length: 1_0\r\n\r\n0123456789", 400),
     Case("a superscript length", POST + b"Content-Length: \xb2\r\n\r\n{}", 400),
     Case("a spaced length", POST + b"Content-Length: 2 2\r\n\r\n{}", 400),
-    Case("an overflowing length", POST + b"Content-Length: 18446744073709551618\r\n\r\n{}", 413),
-    Case("a length of 5000 digits", POST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 413),
+    Case(
+        "an overflowing length",
+        POST + b"Content-Length: 18446744073709551618\r\n\r\n{}",
+        413,
+    ),
+    Case(
+        "a length of 5000 digits",
+        POST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        413,
+    ),
     Case("a length over the bound", POST + b"Content-Length: 1048577\r\n\r\n", 413),
     Case("no length where a body belongs", POST + b"\r\n", 411),
     Case("PUT without a length", b"PUT / HTTP/1.1\r\nHost: a\r\n\r\n", 411),
     Case("a body cut short", POST + b"Content-Length: 9\r\n\r\n{}", 400, eof=True),
 ]
 CODINGS = [
-    Case("length and chunks", POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-    Case("chunks and length", POST + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 400),
-    Case("two codings", POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
-    Case("chunked twice", POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-    Case("chunked, then identity", POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 400),
+    Case(
+        "length and chunks",
+        POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    Case(
+        "chunks and length",
+        POST + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    Case(
+        "two codings", POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400
+    ),
+    Case(
+        "chunked twice",
+        POST
+        + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    Case(
+        "chunked, then identity",
+        POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        400,
+    ),
     Case("identity", POST + b"Transfer-Encoding: identity\r\n\r\n", 400),
     Case("xchunked", POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400),
-    Case("quoted chunked", POST + b'Transfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n', 400),
-    Case("chunked with a parameter", POST + b"Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n", 400),
+    Case(
+        "quoted chunked", POST + b'Transfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n', 400
+    ),
+    Case(
+        "chunked with a parameter",
+        POST + b"Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n",
+        400,
+    ),
     Case("an empty coding", POST + b"Transfer-Encoding:\r\n\r\n0\r\n\r\n", 400),
-    Case("a coding behind a vertical tab", POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n", 400),
-    Case("a coding behind a no-break space", POST + b"Transfer-Encoding: \xa0chunked\r\n\r\n0\r\n\r\n", 400),
-    Case("a space before the coding's colon", POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400),
-    Case("a coding with a tab", POST + b"Transfer-Encoding: chunked\t\r\n\r\n0\r\n\r\n", 400),
-    Case("a tab before the coding", POST + b"Transfer-Encoding:\tchunked\r\n\r\n0\r\n\r\n", 400),
+    Case(
+        "a coding behind a vertical tab",
+        POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    Case(
+        "a coding behind a no-break space",
+        POST + b"Transfer-Encoding: \xa0chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    Case(
+        "a space before the coding's colon",
+        POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    Case(
+        "a coding with a tab",
+        POST + b"Transfer-Encoding: chunked\t\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    Case(
+        "a tab before the coding",
+        POST + b"Transfer-Encoding:\tchunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
     Case("a length with a tab", POST + b"Content-Length:\t2\r\n\r\n{}", 400),
-    Case("a folded coding", POST + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", 400),
-    Case("chunks in HTTP/1.0", b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    Case(
+        "a folded coding",
+        POST + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    Case(
+        "chunks in HTTP/1.0",
+        b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
 ]
 CHUNKS = [
     Case("a signed chunk size", CHUNKED + b"+2\r\n{}\r\n0\r\n\r\n", 400),
@@ -77,12 +144,24 @@ CHUNKS = [
     Case("a 0x chunk size", CHUNKED + b"0x2\r\n{}\r\n0\r\n\r\n", 400),
     Case("a space after a chunk size", CHUNKED + b"2 \r\n{}\r\n0\r\n\r\n", 400),
     Case("a space before a chunk size", CHUNKED + b" 2\r\n{}\r\n0\r\n\r\n", 400),
-    Case("an underscored chunk size", CHUNKED + b"1_0\r\n0123456789abcdef\r\n0\r\n\r\n", 400),
+    Case(
+        "an underscored chunk size",
+        CHUNKED + b"1_0\r\n0123456789abcdef\r\n0\r\n\r\n",
+        400,
+    ),
     Case("no chunk size", CHUNKED + b"\r\n{}\r\n0\r\n\r\n", 400),
     Case("a chunk size that is a word", CHUNKED + b"two\r\n{}\r\n0\r\n\r\n", 400),
-    Case("an overflowing chunk size", CHUNKED + b"10000000000000002\r\n{}\r\n0\r\n\r\n", 400),
+    Case(
+        "an overflowing chunk size",
+        CHUNKED + b"10000000000000002\r\n{}\r\n0\r\n\r\n",
+        400,
+    ),
     Case("a huge chunk size", CHUNKED + b"FFFFFFFFFFFFFFF\r\n{}\r\n0\r\n\r\n", 413),
-    Case("chunks over the bound", CHUNKED + b"80000\r\n" + b"x" * 0x80000 + b"\r\n80001\r\n", 413),
+    Case(
+        "chunks over the bound",
+        CHUNKED + b"80000\r\n" + b"x" * 0x80000 + b"\r\n80001\r\n",
+        413,
+    ),
     Case("a bare LF after a chunk size", CHUNKED + b"2\n{}\r\n0\r\n\r\n", 400),
     Case("a bare LF in an extension", CHUNKED + b"2;a\nb\r\n{}\r\n0\r\n\r\n", 400),
     Case("a bare CR in an extension", CHUNKED + b"2;a\rb\r\n{}\r\n0\r\n\r\n", 400),
@@ -182,17 +261,25 @@ ZIPS = [
     Case("not gzip at all", post(b"Content-Encoding: gzip", b"{}"), 400),
     Case("gzip cut short", post(b"Content-Encoding: gzip", ZIPPED[:-1]), 400),
     Case("gzip with a head only", post(b"Content-Encoding: gzip", ZIPPED[:10]), 400),
-    Case("gzip followed by garbage", post(b"Content-Encoding: gzip", ZIPPED + b"{}"), 400),
+    Case(
+        "gzip followed by garbage", post(b"Content-Encoding: gzip", ZIPPED + b"{}"), 400
+    ),
     Case("gzip twice in a row", post(b"Content-Encoding: gzip", ZIPPED + ZIPPED), 400),
-    Case("gzip with a wrong sum", post(b"Content-Encoding: gzip", ZIPPED[:-8] + bytes(8)), 400),
-    Case("a gzip bomb", post(b"Content-Encoding: gzip", gzip.compress(bytes(64 << 20))), 413),
+    Case(
+        "gzip with a wrong sum",
+        post(b"Content-Encoding: gzip", ZIPPED[:-8] + bytes(8)),
+        400,
+    ),
+    Case(
+        "a gzip bomb",
+        post(b"Content-Encoding: gzip", gzip.compress(bytes(64 << 20))),
+        413,
+    ),
     Case("brotli", post(b"Content-Encoding: br", b"{}"), 415),
     Case("deflate", post(b"Content-Encoding: deflate", b"{}"), 415),
     Case("gzip over gzip", post(b"Content-Encoding: gzip, gzip", ZIPPED), 415),
 ]
-MALFORMED = (
-    LENGTHS + CODINGS + CHUNKS + LINES + HOSTS + REQUEST_LINES + BOUNDS + ZIPS
-)
+MALFORMED = LENGTHS + CODINGS + CHUNKS + LINES + HOSTS + REQUEST_LINES + BOUNDS + ZIPS
 
 SOUND = [
     Case("a plain GET", GET + b"\r\n", 200),
@@ -214,7 +301,11 @@ SOUND = [
     Case("chunks of capital size", CHUNKED + b"A\r\n0123456789\r\n0\r\n\r\n", 200),
     Case("chunks with an extension", CHUNKED + b"2;a=b\r\n{}\r\n000;x\r\n\r\n", 200),
     Case("chunks with a trailer", CHUNKED + b"2\r\n{}\r\n0\r\nA: b\r\n\r\n", 200),
-    Case("Chunked in capitals", POST + b"Transfer-Encoding: Chunked\r\n\r\n0\r\n\r\n", 200),
+    Case(
+        "Chunked in capitals",
+        POST + b"Transfer-Encoding: Chunked\r\n\r\n0\r\n\r\n",
+        200,
+    ),
     Case("a hundred headers", header(b"\r\n".join(b"X: y" for _ in range(99))), 200),
     Case("gzip", post(b"Content-Encoding: GZIP", ZIPPED), 200),
     Case("identity", post(b"Content-Encoding: identity", b"{}"), 200),
