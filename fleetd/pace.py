@@ -1,0 +1,134 @@
+"""How long to wait: buckets, breakers and backoff, as arithmetic on a clock handed in."""
+
+from __future__ import annotations
+
+import math
+import random
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+LONGEST = 300.0  # seconds: no wait that we choose ourselves is longer
+LONGEST_ASKED = 3600.0  # nor one that a far side asks for
+PROBE_EVERY = 60.0
+PROBE_STEP = 0.1  # of the full rate, a minute
+LOWEST = 1 / 16  # of the full rate: where cuts end
+
+
+class Bucket:
+    """Tokens that say when the next call may go; it begins empty unless told otherwise.
+
+    `reserve` tokens are only for what is urgent. No window of time holds more calls than
+    `burst + rate * window`, whatever is asked of it.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        burst: int,
+        *,
+        tokens: float = 0.0,
+        filled_at: float = 0.0,
+        reserve: int = 0,
+    ) -> None:
+        self.full = self.rate = rate
+        self.burst = max(1, burst)
+        self.reserve = min(reserve, self.burst - 1)
+        self._tokens = min(tokens, self.burst)
+        self._filled_at = filled_at
+        self._probed_at = filled_at
+
+    def wait(self, now: float, *, urgent: bool = False) -> float:
+        """How long until a call may go; nothing is taken yet."""
+        self._fill(now)
+        missing = 1.0 + (0 if urgent else self.reserve) - self._tokens
+        if missing <= 1e-9:
+            return 0.0
+        return missing / self.rate + 1e-9  # rounding must not let it go early
+
+    def take(self, now: float, *, urgent: bool = False) -> float:
+        """Take a token, and say how long to wait before using it."""
+        wait = self.wait(now, urgent=urgent)
+        self._tokens -= 1.0
+        return wait
+
+    def cut(self, now: float) -> None:
+        """The far side says it is too much: half the rate, from empty."""
+        self._fill(now)
+        self.rate = max(self.rate / 2, self.full * LOWEST)
+        self._tokens = min(self._tokens, 0.0)
+        self._probed_at = now
+
+    def _fill(self, now: float) -> None:
+        while self.rate < self.full and now >= self._probed_at + PROBE_EVERY:
+            self._probed_at += PROBE_EVERY
+            self._pour(self._probed_at)
+            self.rate = min(self.full, self.rate + self.full * PROBE_STEP)
+        self._pour(now)
+
+    def _pour(self, now: float) -> None:
+        gone = max(0.0, now - self._filled_at)
+        self._tokens = min(float(self.burst), self._tokens + gone * self.rate)
+        self._filled_at = max(now, self._filled_at)
+
+
+class Backoff:
+    """Waits that grow with failures in a row, jittered so that clients do not march."""
+
+    def __init__(
+        self, chance: random.Random, *, base: float = 1.0, longest: float = LONGEST
+    ) -> None:
+        self._chance = chance
+        self._base = base
+        self._longest = longest
+        self.failures = 0
+        self._last = base
+
+    def failed(self) -> float:
+        """Count a failure, and say how long to wait (decorrelated jitter)."""
+        self.failures += 1
+        high = max(self._base, self._last * 3)
+        self._last = min(self._longest, self._chance.uniform(self._base, high))
+        return self._last
+
+    def worked(self) -> None:
+        """The next failure is a first one."""
+        self.failures, self._last = 0, self._base
+
+
+class Breaker(Backoff):
+    """The same failures as state: closed, or open from the fifth on."""
+
+    opens_at = 5
+
+    @property
+    def state(self) -> str:
+        return "open" if self.failures >= self.opens_at else "closed"
+
+
+def retry_after(
+    header: str | None, now: datetime, *, longest: float = LONGEST_ASKED
+) -> float | None:
+    """The wait a `Retry-After` asks for: seconds, fractions or a date; None for nonsense.
+
+    A date in the past and a negative number are no wait; an absurd one is capped.
+    """
+    text = (header or "").strip()[:64]
+    try:
+        asked = float(text)
+    except ValueError:
+        moment = http_date(text)
+        if moment is None:
+            return None
+        asked = (moment - now).total_seconds()
+    if math.isnan(asked):
+        return None
+    return min(max(asked, 0.0), longest)
+
+
+def http_date(text: str) -> datetime | None:
+    """The moment of an HTTP date, aware; None for what is none."""
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,0 +1,173 @@
+"""What an HTTP answer means: taken, later, never this record, never us."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import httpx
+import trio
+from msgspec import Struct
+
+from fleetd.errors import HeldError, RejectedError, TransientError
+from fleetd.event import Entry
+from fleetd.masking import MASK
+from fleetd.pace import http_date, retry_after
+from fleetd.sinks.contract import Receipt
+
+KEPT = 2048  # bytes of an answer that are kept
+READ = 64 * 1024  # that are read at all, for `disagrees` to look at
+BODY_WITHIN = 5.0  # seconds for a body once the status is there
+LATER = frozenset({408, 425, 429})
+UNBLAMED = frozenset({408, 429, 503})  # these say nothing about the records
+OUT_OF_SIZE = 413
+Disagrees = Callable[[bytes], "str | None"]
+
+
+class Answer(Struct, frozen=True):
+    """As much of an answer as a verdict needs; `host` is all that is told of the URL."""
+
+    host: str
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+
+async def post(
+    http: httpx.AsyncClient,
+    url: str,
+    entries: Sequence[Entry],
+    *,
+    now: Callable[[], datetime],
+    within: float = 20.0,
+    disagrees: Disagrees | None = None,
+    **request: Any,
+) -> Receipt:
+    """Send one request and judge what comes back; `request` is what httpx takes.
+
+    `disagrees` reads the body of a 2xx and says why it is no yes after all, or None.
+    """
+    answer = await ask(http, "POST", url, within=within, **request)
+    return judge(answer, entries, now(), disagrees)
+
+
+async def ask(
+    http: httpx.AsyncClient, method: str, url: str, *, within: float, **request: Any
+) -> Answer:
+    """One request and the first of its answer; what is no answer raises a verdict."""
+    host = urlsplit(url).hostname or "the far side"
+    headers = {**request.pop("headers", {}), "Accept-Encoding": "identity"}
+    try:
+        with trio.fail_after(within):
+            async with http.stream(method, url, headers=headers, **request) as reply:
+                body = await _read(reply)
+                return Answer(host, reply.status_code, reply.headers, body)
+    except trio.TooSlowError as bad:
+        why = f"{host} did not answer within {within:g} s"
+        raise TransientError(why, counts=False, slow=True) from bad
+    except (httpx.HTTPError, httpx.InvalidURL) as bad:
+        raise _fault(host, bad) from None  # the request it holds has secrets in it
+
+
+def judge(
+    answer: Answer,
+    entries: Sequence[Entry],
+    now: datetime,
+    disagrees: Disagrees | None = None,
+) -> Receipt:
+    """The receipt of a request that was taken, or the verdict, raised."""
+    status, host = answer.status, answer.host
+    kept = MASK.mask(answer.body)[:KEPT]
+    if 200 <= status < 300:
+        why = disagrees(answer.body) if disagrees else None
+        if why is None:
+            return Receipt(status, kept)
+        why = f"{host} answered {status}, but {MASK.mask(why)}"
+        raise TransientError(why, status=status, answer=kept)
+    why = f"{host} answered {_named(status)}"
+    if status in LATER or status >= 500 or status < 200:
+        raise TransientError(
+            why,
+            after=retry_after(
+                answer.headers.get("retry-after"), _their_now(answer, now)
+            ),
+            status=status,
+            counts=status not in UNBLAMED,
+            slow=status == 408,
+            answer=kept,
+        )
+    if status < 400 or status in REFUSED:
+        raise HeldError(f"{why}: {_advice(answer)}", status=status, answer=kept)
+    raise RejectedError(
+        {entry.seq: why for entry in entries},
+        blameless=status == OUT_OF_SIZE,
+        status=status,
+        answer=kept,
+    )
+
+
+REFUSED = {
+    401: "it does not know our credentials; correct them",
+    402: "it wants to be paid first",
+    403: "our credentials may not do this; give them the right, or use others",
+    404: "there is nothing at this address; correct it",
+    405: "this address takes no POST; correct it",
+    407: "the proxy does not know our credentials; correct them",
+    410: "this address was given up; set the new one",
+}
+
+
+def _advice(answer: Answer) -> str:
+    if answer.status in REFUSED:
+        return REFUSED[answer.status]
+    place = urlsplit(answer.headers.get("location", "")[:500]).hostname
+    return f"it sends us on{f' to {place}' if place else ''}; set the final address"
+
+
+async def _read(reply: httpx.Response) -> bytes:
+    """The beginning of a body; one that never ends, or crawls, costs seconds at most."""
+    if reply.headers.get("content-encoding", "identity") != "identity":
+        return b""  # not asked for; unpacking what is not trusted has no bound
+    body = b""
+    with trio.move_on_after(BODY_WITHIN):
+        async with aclosing(cast(AsyncGenerator[bytes], reply.aiter_bytes())) as parts:
+            async for part in parts:
+                body += part
+                if len(body) >= READ:
+                    break
+    return body[:READ]
+
+
+def _fault(host: str, bad: Exception) -> Exception:
+    """A request that got no answer, as a verdict; exceptions may quote the URL, we do not."""
+    if isinstance(bad, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return HeldError("the address is not an http(s) URL; correct it")
+    if isinstance(bad, httpx.LocalProtocolError):
+        return HeldError("a header cannot be sent as it is; correct it")
+    why = f"{host}: {_words(bad)}"
+    if isinstance(bad, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+        return TransientError(why, counts=False)  # it never saw the records
+    if isinstance(bad, httpx.TimeoutException):
+        return TransientError(why, counts=False, slow=True)
+    return TransientError(why)
+
+
+def _words(bad: Exception) -> str:
+    said = MASK.mask(str(bad))[:200]
+    return f"{type(bad).__name__}: {said}" if said else type(bad).__name__
+
+
+def _named(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _their_now(answer: Answer, now: datetime) -> datetime:
+    """Their own clock, where the answer tells it: ours may be the one that is wrong."""
+    return http_date(answer.headers.get("date", "")[:64]) or now

@@ -1,0 +1,302 @@
+"""NDJSON files in a folder: one event a line, as `events --json` prints it.
+
+A repeat is dropped: an event belongs to the file of the UTC day it was received on, and
+the end of that file says which events are in it. A line counts once it is fsynced. The
+lanes share a file, so lines stand in the order of delivery, not of `seq`. A replay
+writes files of its own, `replay-JOB-...`.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+import trio
+from msgspec import Struct
+
+from fleetd.config.units import Size
+from fleetd.errors import FleetdError, HeldError, TransientError
+from fleetd.event import DAY_MS, moment_of
+from fleetd.lines import LINES
+from fleetd.sinks.contract import Batch, Receipt, Sink, Write
+from fleetd.world import World
+
+TAIL = 32 << 20  # bytes looked back into: many times what one delivery may hold
+OPEN = 4  # days written to at a time; a backlog goes through them in order
+FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+SEQ = re.compile(rb'^\{[^{}\n]{0,64}?"seq":(\d+)', re.MULTILINE)
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[sinks.NAME]` with `kind = "file"`."""
+
+    path: Path
+    rotate: Size = Size(64 << 20)
+
+    def __post_init__(self) -> None:
+        if not 1 << 16 <= self.rotate <= 1 << 40:
+            raise ValueError('rotate: between "64KiB" and "1TiB"')
+
+
+class Archive:
+    """The folder, and the files of it that are open for writing."""
+
+    def __init__(self, config: Config, world: World) -> None:
+        self._config, self._world = config, world
+        self._alone = trio.Lock()
+        self._open: dict[str, DayFile] = {}
+
+    async def write(self, batch: Batch) -> Receipt:
+        """Put a batch on the disk: all of it is there when this returns."""
+        lines = LINES.of(batch.entries)
+        async with self._alone:
+            await self._world.in_thread(partial(self._put, batch, lines))
+        return Receipt()
+
+    def _put(self, batch: Batch, lines: Sequence[bytes]) -> None:
+        rows = zip(batch.entries, lines, strict=True)
+        touched: list[DayFile] = []
+        try:
+            for day, group in groupby(rows, lambda row: row[0].received_ms // DAY_MS):
+                file = self._of_day(batch.generation, day)
+                touched.append(file)
+                file.add([(entry.seq, line) for entry, line in group])
+            for file in touched:
+                file.sync()
+        except OSError as bad:
+            self._back_out(touched)
+            raise verdict(bad, self._config.path) from bad
+
+    def _of_day(self, generation: int, day: int) -> DayFile:
+        prefix = prefix_of(generation, day)
+        file = self._open.get(prefix)
+        if file is None or file.is_gone():
+            self._drop(prefix)
+            file = DayFile(self._config.path, prefix)
+            self._open[prefix] = file
+        elif file.size >= self._config.rotate:
+            file.rotate()
+        for old in list(self._open)[:-OPEN]:
+            if self._open[old].is_clean():
+                self._drop(old)
+        return file
+
+    def _back_out(self, touched: Sequence[DayFile]) -> None:
+        """Take what is not sure off the files again; the next try opens them anew."""
+        for file in touched:
+            with suppress(OSError):
+                file.undo()
+        self.close()
+
+    def _drop(self, prefix: str) -> None:
+        if file := self._open.pop(prefix, None):
+            file.close()
+
+    def close(self) -> None:
+        for prefix in list(self._open):
+            self._drop(prefix)
+
+    def mend(self) -> None:
+        """Take a torn line off the newest file; other files are mended when next written."""
+        with suppress(OSError):
+            newest = max(self._config.path.glob("[0-9]*.ndjson"), default=None)
+            if newest is not None:
+                DayFile(self._config.path, newest.name[: -len("0001.ndjson")]).close()
+
+
+class DayFile:
+    """The newest file of one day, and which events the end of that day's files holds."""
+
+    def __init__(self, folder: Path, prefix: str) -> None:
+        self._folder, self._prefix = folder, prefix
+        self._seen: set[int] = set()
+        self._older: set[int] = set()
+        self._fresh: list[int] = []
+        self._number, self.size, self._fd = 0, 0, -1
+        make(folder)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Open the newest file of the day, mended, on the disk, and read."""
+        names = sorted(self._folder.glob(f"{self._prefix}*.ndjson"), reverse=True)
+        self._number = int(names[0].stem[len(self._prefix) :]) if names else 1
+        self._open()
+        left = TAIL
+        if names:
+            self.size = mended(self._fd)
+            os.fsync(self._fd)  # what we are about to rely on
+            left -= self.size
+            self._seen.update(seqs_in(names[0]))
+        for name in names[1:]:
+            if left <= 0:
+                break
+            left -= name.stat().st_size
+            self._seen.update(seqs_in(name))
+
+    def _open(self) -> None:
+        self._path = self._folder / f"{self._prefix}{self._number:04d}.ndjson"
+        new = not self._path.exists()
+        self._fd = os.open(self._path, FLAGS, 0o640)
+        self.size = os.fstat(self._fd).st_size
+        if new:
+            flush_folder(self._folder)
+
+    def rotate(self) -> None:
+        os.close(self._fd)
+        self._number += 1
+        self._open()
+
+    def add(self, rows: Sequence[tuple[int, bytes]]) -> None:
+        """Append the lines that are not there yet; `sync` makes them count."""
+        seen, older = self._seen, self._older
+        rows = [row for row in rows if row[0] not in seen and row[0] not in older]
+        body = memoryview(b"".join(line + b"\n" for _, line in rows))
+        self._fresh += [seq for seq, _ in rows]
+        while body:
+            body = body[os.write(self._fd, body) :]
+
+    def sync(self) -> None:
+        if not self._fresh:
+            return
+        os.fsync(self._fd)
+        self.size = os.fstat(self._fd).st_size
+        self._seen.update(self._fresh)
+        self._fresh = []
+        if len(self._seen) > MOST_SEEN:
+            self._older, self._seen = self._seen, set()
+
+    def undo(self) -> None:
+        os.ftruncate(self._fd, self.size)
+        os.fsync(self._fd)
+
+    def is_gone(self) -> bool:
+        """Somebody moved or removed the file under us."""
+        try:
+            there, ours = self._path.stat(), os.fstat(self._fd)
+        except OSError:
+            return True
+        return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
+
+    def is_clean(self) -> bool:
+        return not self._fresh
+
+    def close(self) -> None:
+        with suppress(OSError):
+            os.close(self._fd)
+
+
+MOST_SEEN = 50_000
+
+
+def prefix_of(generation: int, day: int) -> str:
+    date = f"{moment_of(day * DAY_MS):%Y-%m-%d}-"
+    return f"replay-{generation}-{date}" if generation else date
+
+
+def make(folder: Path) -> None:
+    """Make the folder itself, never the one above: that may be a disk not mounted."""
+    try:
+        folder.mkdir(0o750)
+    except FileExistsError:
+        return
+    flush_folder(folder.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make names in a folder outlive a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def mended(fd: int) -> int:
+    """Cut a torn last line off, and the zeros a power cut leaves; the size that stays."""
+    size = os.fstat(fd).st_size
+    if size == 0:
+        return 0
+    with mmap.mmap(fd, size, access=mmap.ACCESS_READ) as body:
+        zeros = body.find(b"\0", max(0, size - TAIL))
+        end = size if zeros < 0 else zeros
+        good = body.rfind(b"\n", 0, end) + 1
+    if good < size:
+        os.ftruncate(fd, good)
+    return good
+
+
+def seqs_in(path: Path) -> set[int]:
+    """The events whose lines stand at the end of a file."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            return set()
+        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as body:
+            found = SEQ.finditer(body, max(0, size - TAIL))
+            return {int(one[1]) for one in found}
+
+
+def verdict(bad: OSError, folder: Path) -> FleetdError:
+    """What an operating system's refusal means for the sink."""
+    said = os.strerror(bad.errno) if bad.errno else str(bad)
+    if bad.errno in FULL:
+        return TransientError(
+            f"the disk of {folder} is full ({said}); free some space", counts=False
+        )
+    if bad.errno in SHORT:
+        return TransientError(f"{folder}: {said}", counts=False)
+    if bad.errno == errno.ENOENT:
+        return HeldError(f"{folder.parent} is not there; make it, or mount its disk")
+    if bad.errno in {errno.EACCES, errno.EPERM}:
+        return HeldError(f"fleetd may not write in {folder}; give its user the right")
+    return HeldError(f"{folder} cannot be written: {said}; see to the disk or the path")
+
+
+async def check(config: Config, world: World) -> str:
+    """Look whether the folder could be written; nothing is made."""
+    look: Callable[[], str] = partial(looked, config.path)
+    return str(await world.in_thread(look))
+
+
+def looked(folder: Path) -> str:
+    place = folder if folder.exists() else folder.parent
+    if not place.is_dir():
+        raise HeldError(f"{place} is not there; make it, or mount its disk")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise HeldError(f"fleetd may not write in {place}; give its user the right")
+    state = os.statvfs(place)
+    free = state.f_bavail * state.f_frsize / (1 << 30)
+    return f"{folder} can be written, {free:.1f} GiB free"
+
+
+@asynccontextmanager
+async def open_file(config: Config, world: World, place: str) -> AsyncIterator[Write]:
+    """Mends the newest file; the folder is made by the first write. `place` is not used."""
+    del place
+    archive = Archive(config, world)
+    await world.in_thread(archive.mend)
+    try:
+        yield archive.write
+    finally:
+        archive.close()
+
+
+SINK = Sink(
+    config=Config,
+    open=open_file,
+    batch=4000,
+    batch_bytes=4 << 20,
+    linger=0.2,
+    per_second=50.0,
+    burst=5,
+    check=check,
+)

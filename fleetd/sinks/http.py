@@ -1,0 +1,189 @@
+"""Any HTTP endpoint that takes JSON: batches by count, bytes and age, signed if asked.
+
+A repeat is the same body under the same `Idempotency-Key`: harmless where the far side
+remembers keys, or upserts by (`source`, `id`). Else a repeat is a second copy.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from fleetd.config.units import Seconds
+from fleetd.errors import HeldError
+from fleetd.lines import LINES
+from fleetd.secrets import Secret, Text
+from fleetd.sinks.answers import ask, judge, post
+from fleetd.sinks.contract import Batch, Receipt, Sink, Write
+from fleetd.world import World
+
+TYPES = {"json": "application/json", "ndjson": "application/x-ndjson"}
+ADDRESS = re.compile(r"https?://[^\s/@?#]+([/?][^\s]*)?")
+AGENT = "fleetd"
+OWN_HEADERS = frozenset(
+    {"content-length", "content-type", "host", "idempotency-key", "transfer-encoding"}
+)
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[sinks.NAME]` with `kind = "http"`."""
+
+    url: Text
+    headers: dict[str, Text] = {}
+    signing_secret: Secret | None = None
+    format: Literal["json", "ndjson"] = "json"
+    timeout: Seconds = Seconds(15)
+
+    def __post_init__(self) -> None:
+        if self.url.scheme == "literal" and not ADDRESS.fullmatch(self.url.where):
+            raise ValueError('url: takes an address such as "https://example.com/in"')
+        if not 0.5 <= self.timeout <= 25:
+            raise ValueError('timeout: between "500ms" and "25s"')
+        for name in self.headers:
+            if name.lower() in OWN_HEADERS:
+                raise ValueError(f"headers: {name} is set by fleetd itself")
+
+
+class Endpoint:
+    """One configured endpoint with its client."""
+
+    def __init__(self, config: Config, world: World, http: httpx.AsyncClient) -> None:
+        self._config, self._world, self._http = config, world, http
+        self._secret = key_of(config.signing_secret)
+
+    async def write(self, batch: Batch) -> Receipt:
+        """Send a batch as one request; the body is a function of its entries alone."""
+        body = body_of(LINES.of(batch.entries), self._config.format)
+        return await post(
+            self._http,
+            self._config.url.reveal(),
+            batch.entries,
+            now=self._world.now,
+            within=self._config.timeout,
+            disagrees=disagrees,
+            content=body,
+            headers=self._headers(batch.key, body),
+        )
+
+    def _headers(self, key: str, body: bytes) -> dict[str, str]:
+        own = {
+            "Content-Type": TYPES[self._config.format],
+            "Idempotency-Key": key,
+            "User-Agent": AGENT,
+        }
+        if self._secret is not None:
+            stamp = str(int(self._world.now().timestamp()))
+            own |= signature(self._secret, key, stamp, body)
+        return own | revealed(self._config)
+
+
+def body_of(lines: Sequence[bytes], form: str) -> bytes:
+    """A JSON array, or a line for each."""
+    if form == "ndjson":
+        return b"\n".join(lines) + b"\n"
+    return b"[" + b",".join(lines) + b"]"
+
+
+def signature(secret: bytes, key: str, stamp: str, body: bytes) -> dict[str, str]:
+    """The three headers of Standard Webhooks."""
+    signed = b".".join((key.encode(), stamp.encode(), body))
+    digest = base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode()
+    return {
+        "webhook-id": key,
+        "webhook-timestamp": stamp,
+        "webhook-signature": f"v1,{digest}",
+    }
+
+
+def key_of(secret: Secret | None) -> bytes | None:
+    """`whsec_` and base64, as Standard Webhooks has it, or the text itself."""
+    if secret is None:
+        return None
+    text = secret.reveal()
+    if text.startswith("whsec_"):
+        try:
+            return base64.b64decode(text.removeprefix("whsec_"), validate=True)
+        except binascii.Error:
+            return text.encode()
+    return text.encode()
+
+
+def revealed(config: Config) -> dict[str, str]:
+    return {name: value.reveal() for name, value in config.headers.items()}
+
+
+class Said(Struct):
+    """The words by which endpoints take a 2xx back."""
+
+    ok: bool | None = None
+    success: bool | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
+    errors: msgspec.Raw = msgspec.Raw(b"null")
+
+
+NOTHING = frozenset({b"null", b"[]", b"{}", b'""', b"false", b"0"})
+_said = msgspec.json.Decoder(Said)
+
+
+def disagrees(body: bytes) -> str | None:
+    """Why a 2xx is no yes: a page of HTML (a login, a captive portal), or it says so."""
+    start = body[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "with a web page: a login or a proxy stands in between"
+    try:
+        said = _said.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None  # its own words, or none
+    if said.ok is False or said.success is False:
+        return "the body says it failed"
+    if bytes(said.error) not in NOTHING or bytes(said.errors) not in NOTHING:
+        return "the body names an error"
+    return None
+
+
+async def check(config: Config, world: World) -> str:
+    """Ask for OPTIONS: it reaches the host and the credentials, and writes nothing."""
+    async with world.client(timeout=None) as http:
+        answer = await ask(
+            http,
+            "OPTIONS",
+            config.url.reveal(),
+            within=config.timeout,
+            headers={"User-Agent": AGENT} | revealed(config),
+        )
+    if answer.status < 400 or answer.status in (401, 403, 407):
+        try:
+            judge(answer, (), world.now())
+        except HeldError as refused:
+            raise HeldError(str(refused), status=answer.status) from None
+    return f"{answer.host} answers (OPTIONS {answer.status}); nothing was written"
+
+
+@asynccontextmanager
+async def open_http(config: Config, world: World, place: str) -> AsyncIterator[Write]:
+    """A client for the life of the sink; `place` is not used."""
+    del place
+    async with world.client(timeout=None) as http:
+        yield Endpoint(config, world, http).write
+
+
+SINK = Sink(
+    config=Config,
+    open=open_http,
+    batch=500,
+    batch_bytes=1 << 20,
+    linger=0.0,
+    per_second=50.0,
+    burst=10,
+    check=check,
+)
