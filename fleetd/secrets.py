@@ -78,6 +78,11 @@ class Secret:
         """How the config names it; never the value."""
         return f"{self.scheme}:{MASKED if self.scheme == 'plain' else self.where}"
 
+    @property
+    def known(self) -> bool:
+        """Whether the value was found."""
+        return self._value is not None
+
     def reveal(self) -> str:
         """The value itself; keep it out of every name, log and error."""
         if self._value is None:

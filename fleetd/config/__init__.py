@@ -30,6 +30,7 @@ from fleetd.config.shape import (
 from fleetd.config.units import (
     NAME,
     NAMES,
+    BaseUrl,
     Bind,
     Feeds,
     Keep,
@@ -48,9 +49,10 @@ from fleetd.masking import MASK
 from fleetd.world import wall_clock
 
 __all__ = [
-    "Auth", "Bind", "Daemon", "Feeds", "House", "Keep", "MaxDisk", "Name", "Network",
-    "Part", "Seconds", "SinkTable", "Size", "Source", "Status", "Store", "Url",
-    "Webhooks", "find", "fitted", "load", "nearest", "parse", "ready", "warnings",
+    "Auth", "BaseUrl", "Bind", "Daemon", "Feeds", "House", "Keep", "MaxDisk",
+    "Name", "Network", "Part", "Seconds", "SinkTable", "Size", "Source", "Status",
+    "Store", "Url", "Webhooks", "configured", "find", "fitted", "judge_secrets",
+    "load", "nearest", "parse", "ready", "warnings", "where_of",
 ]  # fmt: skip
 LARGEST = 1 << 20
 SYSTEM = Path("/etc/fleetd/fleetd.toml")
@@ -269,8 +271,10 @@ def judge_secrets(house: House, vendor: Load) -> None:
     report = Report(house.path, house.lines)
     for name, source in house.sources.items():
         webhook = configured(source, vendor).webhook
-        for value in source.webhook_secret.reveal() if source.webhook_secret else ():
-            why = webhook.good_secret(value) if webhook else None
+        for secret in source.webhook_secret or ():
+            if webhook is None or not secret.known:
+                continue
+            why = webhook.good_secret(secret.reveal())
             if why:
                 report.add(("sources", name, "webhook_secret"), MASK.mask(why))
     report.end()

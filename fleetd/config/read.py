@@ -66,7 +66,7 @@ class Reader:
 
     def value(self, kind: Any, value: object, where: Where) -> Any:
         """One value of a type as a struct declares it."""
-        inner = _without_none(kind)
+        inner = without_none(kind)
         if isinstance(value, dict):
             if isinstance(inner, type) and issubclass(inner, Struct):
                 return self.table(inner, value, where)
@@ -105,7 +105,7 @@ class Reader:
         return kind.read(value, self.base)
 
 
-def _without_none(kind: Any) -> Any:
+def without_none(kind: Any) -> Any:
     """The type without its `| None`, where it has one."""
     if get_origin(kind) in (Union, UnionType):
         rest = [one for one in get_args(kind) if one is not type(None)]

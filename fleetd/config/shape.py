@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from fleetd.config.units import (
+    BaseUrl,
     Bind,
     Feeds,
     Keep,
@@ -18,7 +19,6 @@ from fleetd.config.units import (
     Network,
     Seconds,
     Size,
-    Url,
 )
 from fleetd.secrets import Secret, Secrets, Text
 from fleetd.taking import Taking
@@ -65,7 +65,7 @@ class Webhooks(Struct, frozen=True, forbid_unknown_fields=True):
     """The door that vendors push to."""
 
     bind: tuple[Bind, ...] = (Bind("127.0.0.1:8780"),)
-    public_url: Url = Url("")
+    public_url: BaseUrl = BaseUrl("")
     trusted_proxies: tuple[Network, ...] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -133,7 +133,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     auth: Auth | None = None
     feeds: Feeds | None = None
     since: str | None = None
-    base_url: Url | None = None
+    base_url: BaseUrl | None = None
     lookback: Seconds | None = None
     timeout: Seconds = Seconds(30)
     ca: Path | None = None

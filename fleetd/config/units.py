@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 from fleetd import when
 from fleetd.event import KINDS
@@ -22,6 +22,9 @@ SIZE_UNITS: Final = {
 SIZE: Final = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?([KMGT]i?B|B)")
 BIND: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/\s]+):(\d{1,5})")
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+URL: Final = re.compile(
+    r"https?://([^\s/@?#:\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?([/?][^\s#]*)?"
+)
 NAMES: Final = "a name is 1 to 32 of a-z 0-9 _ - and begins with a letter or digit"
 FOREVER: Final = 1000 * 365 * 86_400.0
 
@@ -206,13 +209,25 @@ class Url(str):
     word: ClassVar[str] = "URL"
 
     @classmethod
-    def read(cls, value: object, _base: Path) -> Url:
-        text = value.strip().rstrip("/") if isinstance(value, str) else None
-        if text == "":
-            return cls("")
-        if text is None or not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", text):
+    def read(cls, value: object, _base: Path) -> Self:
+        if not isinstance(value, str) or not URL.fullmatch(value):
             raise ValueError('takes a URL such as "https://fleet.example.com"')
-        return cls(text)
+        return cls(value)
+
+
+class BaseUrl(Url):
+    """A URL that paths are put behind; empty where there is none."""
+
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, value: object, base: Path) -> Self:
+        if value == "":
+            return cls("")
+        read = super().read(value, base).rstrip("/")
+        if "?" in read:
+            raise ValueError("takes a URL without a query")
+        return cls(read)
 
 
 class Name(str):
