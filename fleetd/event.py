@@ -370,6 +370,38 @@ def has_fix(event: Position) -> bool:
     return -90 <= lat <= 90 and -180 <= lon <= 180
 
 
+def tidy(event: AnyEvent) -> AnyEvent:
+    """The event by the house's own rules, whatever its vendor's file let through.
+
+    Text is trimmed and never empty, a VIN is one or null, a heading is below 360.
+    """
+    changes: dict[str, Any] = {}
+    for name in TEXTS:
+        value = getattr(event, name)
+        if value is not None and (not value or value[0] <= " " or value[-1] <= " "):
+            changes[name] = text(value)
+    vin = changes.get("vin", event.vin)
+    if vin is not None and not VIN.fullmatch(vin):
+        changes["vin"] = vin_of(vin)
+    if isinstance(event, Position):
+        heading = event.heading_degrees
+        if heading is not None and not 0 <= heading < 360:
+            changes["heading_degrees"] = heading % 360
+        place = event.location_description
+        if place is not None and (not place or place[0] <= " " or place[-1] <= " "):
+            changes["location_description"] = text(place)
+    return msgspec.structs.replace(event, **changes) if changes else event
+
+
+TEXTS = ("vehicle", "number", "vin", "driver", "driver_name")
+
+
+def content_of(event: Event) -> str:
+    """A hash of what a directory record says, whenever it said so."""
+    bare = msgspec.structs.replace(event, at=None, revision=None, flags=())
+    return hashlib.blake2b(pack(bare), digest_size=10).hexdigest()
+
+
 def lane_of(event: Event) -> int:
     """Safety for what somebody must hear now, else normal."""
     if isinstance(event, Safety):
@@ -404,17 +436,23 @@ def merged(first: AnyEvent, later: AnyEvent) -> AnyEvent:
     return msgspec.structs.replace(first, **missing)
 
 
-def tag_of(event: Event, before: str = "") -> str:
-    """What tells one copy of an id from another: updated-at, a hash of what it says, or 0.
-
-    `before` is the tag of the directory record that stands, so that a change and its
-    return are two changes, while the same listing twice is none.
-    """
+def tag_of(event: Event) -> str:
+    """What tells one copy of an id from another: updated-at, a hash of what it says, or 0."""
     if event.revision is not None:
         return str(event.revision)
     if not event.changes:
         return "0"
-    return hashlib.blake2b(pack(event) + before.encode(), digest_size=10).hexdigest()
+    return hashlib.blake2b(pack(event), digest_size=10).hexdigest()
+
+
+def tag_of_record(event: Event, content: str, stands: str) -> str:
+    """The same for a directory record; `stands` is the content that it replaces.
+
+    A change and its return are two changes, while the same listing twice is none.
+    """
+    if event.revision is not None:
+        return str(event.revision)
+    return f"{stands}>{content}"
 
 
 def dedupe_key(source: str, event: Event, tag: str, day: int) -> bytes:

@@ -62,6 +62,7 @@ class Store:
         self._takings: dict[str, Taking] = {}
         self._jobs: dict[int, Job] = {}
         self._kept: dict[str, dict[str, Any]] = {}
+        self._bookmarks: dict[tuple[str, str], str | None] = {}
         self._bells: dict[str, trio.Event] = {}
         self._grown = trio.Event()
         self._readers: list[apsw.Connection] = []
@@ -95,6 +96,9 @@ class Store:
         append stays in line: it may still be kept, and its repeat is a duplicate).
         """
         counts: Counts = await self.writer.join(append, within=within)
+        if append.bookmark:
+            feed, value = append.bookmark
+            self._bookmarks[append.source, feed] = value
         return counts
 
     async def join(self, write: Any) -> Any:
@@ -250,6 +254,15 @@ class Store:
         await self.remember(f"paused:{name}", {"on": True} if paused else None)
         self.ring(name)
 
+    async def wait_while_paused(self, name: str) -> None:
+        """Sleep until the operator resumes it."""
+        while self.paused(name):
+            await self._bells.setdefault(name, trio.Event()).wait()
+
+    def bookmark(self, source: str, feed: str) -> str | None:
+        """Where a feed goes on."""
+        return self._bookmarks.get((source, feed))
+
     # jobs
 
     def replays(self, sink: str) -> list[Job]:
@@ -344,6 +357,10 @@ class Store:
                 "SELECT source, kind, id, content, revision FROM records"
             ):
                 self.directory.put_record(names[source], kind, id_, content, revision)
+            for source, feed, mark in db.execute(
+                "SELECT source, feed, value FROM bookmarks"
+            ):
+                self._bookmarks[names[source], feed] = mark
             for name, value in db.execute("SELECT name, value FROM kept"):
                 self._kept[name] = msgspec.json.decode(value)
             self._jobs = {job.id: job for job in rows_of_jobs(db)}

@@ -1,0 +1,192 @@
+"""Records into events, filled from the directory, and what cannot be read into dead letters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+
+from fleetd.directory import Directory
+from fleetd.errors import PayloadError
+from fleetd.event import (
+    CODES,
+    DAY_MS,
+    DIRECTORY_KINDS,
+    AnyEvent,
+    Origin,
+    Position,
+    Record,
+    content_of,
+    dedupe_key,
+    filled,
+    has_fix,
+    lane_of,
+    millis,
+    pack,
+    tag_of,
+    tag_of_record,
+    tidy,
+)
+from fleetd.masking import MASK, mask_fields
+from fleetd.providers.contract import Provider
+from fleetd.store import Append, Aside, DeadRecord, Fact, Made, Raw
+
+EARLIEST_MS = 1_262_304_000_000  # 2010: no telematics device reports from before
+WHY_BYTES = 300
+
+logger = structlog.get_logger()
+
+
+class Arrival(Struct, frozen=True):
+    """How records came: whose, when, by which road, and whether the clock can be judged."""
+
+    source: str
+    provider: Provider
+    received_ms: int
+    origin: Origin
+    flags: tuple[str, ...] = ()
+    trusted_clock: bool = True
+
+
+def take_in(
+    arrival: Arrival,
+    records: Sequence[Record],
+    directory: Directory,
+    *,
+    raw: Raw | None = None,
+    empty: int = 0,
+    bookmark: tuple[str, str | None] | None = None,
+) -> Append:
+    """One request or page as the log takes it. A record that cannot be read stops nobody."""
+    work = _Work(arrival, directory)
+    for part, record in enumerate(records):
+        work.read(part, record)
+    return Append(
+        arrival.source,
+        arrival.received_ms,
+        arrival.origin,
+        raw,
+        work.made,
+        work.filtered,
+        work.dead,
+        work.facts,
+        len(records) + empty,
+        work.normalized,
+        work.empty + empty,
+        bookmark,
+    )
+
+
+def dead_whole(arrival: Arrival, feed: str, body: bytes, why: str, raw: Raw) -> Append:
+    """A body that could not even be split: one dead letter, and still a 200."""
+    dead = [buried(arrival.provider, feed, body, why)]
+    return Append(
+        arrival.source, arrival.received_ms, arrival.origin, raw, dead=dead, received=1
+    )
+
+
+def buried(provider: Provider, feed: str, body: bytes, why: str) -> DeadRecord:
+    """A record as a dead letter, its secrets masked."""
+    digest = hashlib.blake2b(body, digest_size=16).digest()
+    body = mask_fields(body, provider.secret_fields)
+    return DeadRecord(feed, digest, MASK.mask(why)[:WHY_BYTES], MASK.mask(body))
+
+
+class _Work:
+    """What became of the records read so far."""
+
+    def __init__(self, arrival: Arrival, directory: Directory) -> None:
+        self.arrival = arrival
+        self.directory = directory
+        self.made: list[Made] = []
+        self.filtered: list[Aside] = []
+        self.dead: list[DeadRecord] = []
+        self.facts: list[Fact] = []
+        self.normalized = self.empty = 0
+
+    def read(self, part: int, record: Record) -> None:
+        """Normalize one record: all of its events, or a dead letter."""
+        provider = self.arrival.provider
+        try:
+            body = mask_fields(record.body, provider.secret_fields)
+            events = [tidy(one) for one in provider.normalize[record.feed](body)]
+            ready = [self._settled(part, event) for event in events]
+        except PayloadError as bad:
+            self.dead.append(buried(provider, record.feed, record.body, str(bad)))
+            return
+        except Exception as bug:  # a vendor's file met what it did not foresee
+            why = f"{type(bug).__name__}: {bug}"
+            logger.warning(
+                "normalizer_failed", source=self.arrival.source, feed=record.feed,
+                exc_info=True,
+            )  # fmt: skip
+            self.dead.append(buried(provider, record.feed, record.body, why))
+            return
+        self._keep(ready)
+
+    def _keep(self, ready: list[Made | Aside]) -> None:
+        if not ready:
+            self.empty += 1
+            return
+        self.normalized += 1
+        for one in ready:
+            if isinstance(one, Made):
+                self.made.append(one)
+                self._learn(one)
+            else:
+                self.filtered.append(one)
+
+    def _settled(self, part: int, event: AnyEvent) -> Made | Aside:
+        """The event as it goes into the log, or why it is counted out."""
+        kind = CODES[event.kind]
+        if isinstance(event, Position) and not has_fix(event):
+            return Aside("no_fix", kind, event.id, event.vehicle or "", part)
+        arrival = self.arrival
+        at_ms = None if event.at is None else millis(event.at)
+        when = self._when(at_ms)
+        full = self.directory.settle(arrival.source, event, when)
+        if arrival.flags or (when != at_ms and at_ms is not None):
+            full = flagged(full, arrival.flags, suspect=when != at_ms)
+        key, content = self._key(event, kind, when)
+        return Made(
+            key, full, pack(full), kind, lane_of(full), at_ms, filled(event),
+            event.revision, part, content,
+        )  # fmt: skip
+
+    def _when(self, at_ms: int | None) -> int:
+        """The time to file the event under: its own, or of arrival where that is no time."""
+        received = self.arrival.received_ms
+        if at_ms is None:
+            return received
+        if not self.arrival.trusted_clock:
+            return at_ms
+        return at_ms if EARLIEST_MS <= at_ms <= received + DAY_MS else received
+
+    def _key(self, event: AnyEvent, kind: int, when: int) -> tuple[bytes, str]:
+        source, day = self.arrival.source, min(max(when // DAY_MS, 0), 0xFFFF)
+        if event.kind not in DIRECTORY_KINDS:
+            return dedupe_key(source, event, tag_of(event), day), ""
+        content = content_of(event)
+        stands = self.directory.record(source, kind, event.id)
+        if content == stands:
+            return b"", content
+        tag = tag_of_record(event, content, stands)
+        return dedupe_key(source, event, tag, day), content
+
+    def _learn(self, made: Made) -> None:
+        """What this event says of its vehicle that is not known yet."""
+        event = made.event
+        if "clock_suspect" in event.flags:
+            return
+        when = self.arrival.received_ms if made.at_ms is None else made.at_ms
+        for one in self.directory.learn(self.arrival.source, event, when):
+            self.facts.append(Fact(one.vehicle, one.name, one.at_ms, one.value))
+
+
+def flagged(event: AnyEvent, flags: tuple[str, ...], *, suspect: bool) -> AnyEvent:
+    """The event marked for whoever reads it."""
+    more = (*event.flags, *flags, *(("clock_suspect",) if suspect else ()))
+    return replace(event, flags=more)

@@ -1,0 +1,265 @@
+"""Webhooks in: verified, split, written to the log, and only then answered."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+import structlog
+
+from fleetd.clock import Clock
+from fleetd.config import Auth, Network, Source
+from fleetd.errors import FullError, PayloadError, SignatureError
+from fleetd.event import millis
+from fleetd.masking import MASK, mask_fields
+from fleetd.providers.contract import Provider
+from fleetd.store import Append, Counts, Raw, Store
+from fleetd.store.small import Refused, Unverified
+from fleetd.store.totals import HOUR_MS
+from fleetd.tasks.intake import Arrival, dead_whole, take_in
+from fleetd.web import Request, Response
+
+PATH = "/webhooks/"
+LATE_S = 300  # a signature older than this is flagged, not refused
+BUSY = (("Retry-After", "1"),)
+FULL = (("Retry-After", "30"),)
+logger = structlog.get_logger()
+
+
+class Gate:
+    """One source's way in: who may push, and how that is proven."""
+
+    def __init__(
+        self, name: str, source: Source, provider: Provider, *, verified: bool
+    ) -> None:
+        self.name = name
+        self.provider = provider
+        self.secrets = source.webhook_secret.reveal() if source.webhook_secret else ()
+        self.auth = source.auth
+        self.verified = verified
+        self.keep = provider.webhook.keep if provider.webhook else ()
+
+    @property
+    def mark(self) -> str:
+        """Names these very secrets without telling them."""
+        joined = "\0".join(self.secrets).encode()
+        return blake2b(joined, digest_size=8, person=b"fleetd-verified").hexdigest()
+
+    def admit(self, request: Request, key: str, peer: str) -> datetime | None:
+        """When the request was signed, if that is known; or `SignatureError`."""
+        if self.auth is not None:
+            _check_auth(self.auth, request, key, peer)
+        elif key:
+            raise SignatureError("this source takes no key in its path")
+        if not self.secrets:
+            return None
+        assert self.provider.webhook is not None
+        return self.provider.webhook.verify(request, self.secrets)
+
+
+def _check_auth(auth: Auth, request: Request, key: str, peer: str) -> None:
+    """Everything that is configured must hold."""
+    fits = True
+    if auth.key is not None:
+        fits &= any(_same(key, one) for one in auth.key.reveal())
+    for name, secret in auth.header.items():
+        fits &= _same(request.header(name.lower()), secret.reveal())
+    if auth.addresses:
+        fits &= _inside(peer, auth.addresses)
+    if not fits:
+        raise SignatureError("key, header or address is not what is configured")
+
+
+def _same(claimed: str, wanted: str) -> bool:
+    return hmac.compare_digest(claimed.encode(), wanted.encode())
+
+
+def _inside(peer: str, networks: Sequence[Network]) -> bool:
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False  # a unix socket has no address
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in network.net for network in networks)
+
+
+def peer_of(request: Request, trusted: Sequence[Network]) -> str:
+    """Who sent it: the last address that no trusted proxy vouches for."""
+    peer = request.peer
+    if not trusted:
+        return peer
+    hops = [one.strip() for one in request.header("x-forwarded-for").split(",")]
+    for hop in reversed([one for one in hops if one]):
+        if not (_inside(peer, trusted) or peer == "unix"):
+            break
+        peer = hop
+    return peer
+
+
+class Reception:
+    """The handler of the webhook door."""
+
+    def __init__(
+        self,
+        gates: Mapping[str, Gate],
+        store: Store,
+        clock: Clock,
+        *,
+        trusted: Sequence[Network] = (),
+        within: float = 2.5,
+    ) -> None:
+        self.gates = dict(gates)
+        self.refused: Counter[tuple[str, int, int]] = Counter()
+        self._store = store
+        self._clock = clock
+        self._trusted = tuple(trusted)
+        self._within = within
+
+    def admits(self, method: str, path: str) -> bool:
+        """Whether a path is worth reading a body for; what is not is counted."""
+        del method
+        name, _ = split_path(path)
+        if name in self.gates:
+            return True
+        self._count("", 404)
+        return False
+
+    async def receive(self, request: Request) -> Response:
+        """One webhook. A 200 means on the disk, there already, or counted out."""
+        name, key = split_path(request.path)
+        gate = self.gates.get(name)
+        if gate is None:
+            return self._refuse("", 404, "no such source")
+        if request.method != "POST":
+            return self._refuse(name, 405, "post it", (("Allow", "POST"),))
+        if trouble := self._store.trouble:
+            return self._refuse(name, 503, MASK.mask(trouble), FULL)
+        peer = peer_of(request, self._trusted)
+        try:
+            signed = gate.admit(request, key, peer)
+        except SignatureError as bad:
+            return await self._doubt(gate, request, peer, str(bad))
+        if gate.secrets and not gate.verified:
+            await self._first(gate)
+        return await self._keep(gate, self.arrived(gate, request, signed))
+
+    def arrived(
+        self, gate: Gate, request: Request, signed: datetime | None,
+        verdict: str = "signed",
+    ) -> Append:
+        """The body as the log takes it."""  # fmt: skip
+        received = self._store.next_received_ms()
+        late = self._late(signed, received)
+        arrival = Arrival(
+            gate.name,
+            gate.provider,
+            received,
+            "push",
+            flags=("signed_late",) if late else (),
+            trusted_clock=self._clock.trusted,
+        )
+        fields = gate.provider.secret_fields
+        raw = Raw(
+            "webhook",
+            mask_fields(request.body, fields) if fields else request.body,
+            _headers(request, gate.keep),
+            (verdict if gate.secrets else "not signed") + (f", {late}" if late else ""),
+            millis(signed) if signed else None,
+        )
+        assert gate.provider.webhook is not None
+        try:
+            split = gate.provider.webhook.unpack(request)
+        except PayloadError as bad:
+            return dead_whole(arrival, "webhook", request.body, str(bad), raw)
+        return take_in(
+            arrival, split.records, self._store.directory, raw=raw, empty=split.empty
+        )
+
+    def _late(self, signed: datetime | None, received_ms: int) -> str:
+        if signed is None or not self._clock.trusted:
+            return ""
+        behind = received_ms / 1000 - signed.timestamp()
+        return f"{behind:.0f} s before it came" if abs(behind) > LATE_S else ""
+
+    async def _keep(self, gate: Gate, append: Append) -> Response:
+        try:
+            counts = await self._store.append(append, within=self._within)
+        except TimeoutError:
+            return self._refuse(gate.name, 503, "the disk is slow; send it again", BUSY)
+        except FullError as bad:
+            return self._refuse(gate.name, 503, str(bad), FULL)
+        return Response(200, answer_of(counts))
+
+    async def _first(self, gate: Gate) -> None:
+        """From now on a bad signature is the sender's fault, not our secret's."""
+        gate.verified = True
+        await self._store.remember(f"verified:{gate.name}", {"mark": gate.mark})
+
+    async def _doubt(
+        self, gate: Gate, request: Request, peer: str, why: str
+    ) -> Response:
+        """Refuse, and keep the body a day in case it is our secret that is wrong."""
+        assert gate.provider.webhook is not None
+        kept = Unverified(
+            gate.name,
+            self._store.next_received_ms(),
+            peer,
+            why,
+            _headers(request, gate.keep),
+            mask_fields(request.body, gate.provider.secret_fields),
+        )
+        try:
+            await self._store.join(kept)
+        except FullError:
+            return self._refuse(gate.name, 503, "the disk is full", FULL)
+        final = gate.provider.webhook.refusal if gate.verified else 401
+        return self._refuse(gate.name, final, why)
+
+    def _refuse(
+        self, source: str, status: int, why: str,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> Response:  # fmt: skip
+        self._count(source, status)
+        return Response(status, msgspec.json.encode({"error": why}), headers=headers)
+
+    def _count(self, source: str, status: int) -> None:
+        self.refused[source, self._store.received_ms // HOUR_MS, status] += 1
+
+    async def flush(self) -> None:
+        """Put the counts of refused requests beside the ledger."""
+        if not self.refused:
+            return
+        counted, self.refused = self.refused, Counter()
+        try:
+            await self._store.join(Refused(counted))
+        except FullError:
+            self.refused.update(counted)
+
+
+def split_path(path: str) -> tuple[str, str]:
+    """`/webhooks/north/key` → north, key; empty where it is no webhook path."""
+    if not path.startswith(PATH):
+        return "", ""
+    name, _, key = path[len(PATH) :].partition("/")
+    return name, key
+
+
+def answer_of(counts: Counts) -> bytes:
+    """The body of a 200."""
+    return b'{"stored":%d,"duplicate":%d,"filtered":%d,"dead":%d}' % (
+        counts.stored, counts.duplicate, counts.filtered, counts.dead,
+    )  # fmt: skip
+
+
+def _headers(request: Request, keep: Sequence[str]) -> str:
+    found: dict[str, Any] = {
+        name: request.headers[name] for name in keep if name in request.headers
+    }
+    return msgspec.json.encode(found).decode()
