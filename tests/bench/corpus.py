@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 SECRET = "b2f5b1b0c3d24e7a9a1f"
@@ -46,16 +46,18 @@ PLACES = (
 KINDS = ("vehicle_moving", "vehicle_moving", "breadcrumb", "vehicle_stopped")
 
 
-def bodies(first: int = 0) -> Iterator[bytes]:
-    """Give endless bodies: 600 vehicles in turn, each a second later than the last time round."""
+def bodies(
+    first: int = 0, begin: datetime = BEGIN, apart_s: int = 1
+) -> Iterator[bytes]:
+    """Give endless bodies: 600 vehicles in turn, each later than the last time round."""
     chance = random.Random(first)
-    for number in range(first, 1 << 40):
-        vehicle, at = number % VEHICLES, BEGIN + timedelta(seconds=number // VEHICLES)
-        yield body(number, vehicle, at, chance).encode()
+    for number in count(first):
+        later = timedelta(seconds=(number - first) // VEHICLES * apart_s)
+        yield body(number, begin + later, chance).encode()
 
 
-def body(number: int, vehicle: int, at: datetime, chance: random.Random) -> str:
-    some = chance.random()
+def body(number: int, at: datetime, chance: random.Random) -> str:
+    some, vehicle = chance.random(), number % VEHICLES
     return BODY % (
         uuid(number), 2_060_000 + vehicle, vehicle, at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         41 + some, -88 + some, some * 359.9, 9000 + some * 100,
@@ -79,14 +81,14 @@ def request(body: bytes, secret: str = SECRET) -> bytes:
 
 
 @contextmanager
-def corpus(count: int, first: int = 0) -> Iterator[Path]:
-    """Write count whole requests for the load generator, in memory where the system allows it.
+def corpus(size: int, first: int = 0) -> Iterator[Path]:
+    """Write so many whole requests for the load generator, in memory where the system allows it.
 
     On the disk they would still be on their way to it while syncs are measured.
     """
     shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.NamedTemporaryFile(prefix="fleetd-bench-", dir=shared) as file:
-        for one in islice(bodies(first), count):
+        for one in islice(bodies(first), size):
             whole = request(one)
             file.write(struct.pack("<I", len(whole)) + whole)
         file.flush()

@@ -79,7 +79,7 @@ def play(options: Options) -> Iterator[Round]:
 
 
 def measure(number: int, start: Contender, requests: Path, options: Options) -> Round:
-    setup = Setup(sync_delay_ms=options.sync_delay_ms, sinks=options.sinks)
+    setup = Setup(sync_delay_ms=options.sync_delay_ms, hubs=options.sinks - 1)
     with folder_in(options) as folder, start(Path(folder), setup) as server:
         idle, before = server.memory_mb(), server.cpu_seconds()
         seen = load(

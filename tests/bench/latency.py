@@ -53,7 +53,7 @@ def run(options: Options) -> Report:
 
 
 def measure(requests: Path, options: Options) -> Round:
-    setup = Setup(sync_delay_ms=options.sync_delay_ms, sinks=options.sinks)
+    setup = Setup(sync_delay_ms=options.sync_delay_ms, hubs=options.sinks - 1)
     with folder_in(options) as name, fleetd(Path(name), setup) as server:
         time.sleep(1)
         idle, before = server.memory_mb(), server.cpu_seconds()

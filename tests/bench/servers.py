@@ -45,7 +45,9 @@ class Setup(msgspec.Struct, frozen=True):
     """The conditions that all contenders share, and the ones only fleetd has."""
 
     sync_delay_ms: float = 0.0
-    sinks: int = 1
+    files: int = 1
+    hubs: int = 0
+    start: str = "oldest"
     keep_raw: str = "7d"
     max_disk: str = "20GiB"
     hole_status: int = 200
@@ -70,14 +72,18 @@ keep_raw = "{setup.keep_raw}"
 provider = "motive"
 webhook_secret = "env:BENCH_SECRET"
 
-[sinks.archive]
-kind = "file"
-path = "{folder}/archive"
 """
-HTTP_SINK = """
+FILE = """
+[sinks.archive{number}]
+kind = "file"
+path = "{folder}/archive{number}"
+start = "{setup.start}"
+"""
+HUB = """
 [sinks.hub{number}]
 kind = "http"
 url = "http://127.0.0.1:{hole}/ingest"
+start = "{setup.start}"
 """
 
 
@@ -96,10 +102,18 @@ def fleetd(folder: Path, setup: Setup) -> Iterator[Running]:
 
 
 def config(folder: Path, setup: Setup, port: int, status_port: int, hole: int) -> str:
-    """The first sink is the file, every further one posts to the black hole."""
-    base = CONFIG.format(folder=folder, setup=setup, port=port, status_port=status_port)
-    more = range(1, setup.sinks)
-    return base + "".join(HTTP_SINK.format(number=n, hole=hole) for n in more)
+    parts = [CONFIG, *[FILE] * setup.files, *[HUB] * setup.hubs]
+    return "".join(
+        part.format(
+            folder=folder,
+            setup=setup,
+            port=port,
+            status_port=status_port,
+            hole=hole,
+            number=number,
+        )
+        for number, part in enumerate(parts)
+    )
 
 
 @contextmanager
