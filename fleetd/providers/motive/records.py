@@ -104,14 +104,14 @@ def leaving(told: Wire) -> bool:
 
 
 def fault(told: Wire, named: str) -> Fault:
-    """A code opened or closed. A repeat with a later `last_observed_at` is a revision.
+    """A code opened or closed, at its last observation; a later one is a revision.
 
     The vendor has no updated-at here; a closing counts one ms more than an opening
     observed in the same moment, so that it stands last.
     """
     opened = "closed" not in (words(told, "action") or words(told, "status") or "")
     seen = when_ms(told, "last_observed_at", "updated_at")
-    times = ("first_observed_at", "last_observed_at", "updated_at")
+    times = ("last_observed_at", "updated_at", "first_observed_at", *HAPPENED)
     code = words(told, "code", "code_label")
     network = network_of(words(told, "network"))
     spn = count(told, "code") if network == "j1939" else None
@@ -119,7 +119,7 @@ def fault(told: Wire, named: str) -> Fault:
     said = (words(told, "code_description"), words(told, "fmi_description"))
     return Fault(
         id=words(told, "id") or named,
-        at=moment(told, *(times if opened else times[1:])),
+        at=moment(told, *times),
         revision=None if seen is None else seen + (not opened),
         type="on" if opened else "off",
         network=network,

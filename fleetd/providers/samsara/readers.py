@@ -1,0 +1,158 @@
+"""Which reader an event, an alert's trigger or an old alert's condition goes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from fleetd.event import AnyEvent, Route
+from fleetd.providers.samsara import directory, kinds, papers
+from fleetd.providers.samsara.told import Told, detailed
+
+Reader = Callable[[Told], AnyEvent]
+ENTRY, EXIT = (partial(kinds.geofence, kind=way) for way in ("entry", "exit"))
+SERVICE = partial(papers.maintenance, kind="service_due")
+READERS: dict[str, Reader] = {
+    "geofence_entry": ENTRY,
+    "geofence_exit": EXIT,
+    "inside_geofence": ENTRY,
+    "outside_geofence": EXIT,
+    "engine_on": partial(kinds.engine, kind="on"),
+    "engine_off": partial(kinds.engine, kind="off"),
+    "engine_idle": partial(kinds.engine, kind="idle"),
+    "engine_fault_on": partial(kinds.fault, kind="on"),
+    "engine_fault_off": partial(kinds.fault, kind="off"),
+    "vehicle_faults": partial(kinds.fault, kind="on"),
+    "tire_faults": partial(kinds.fault, kind="on"),
+    "panic_button": partial(kinds.safety, kind="panic"),
+    "worker_safety_sos": partial(kinds.safety, kind="sos"),
+    "harsh_event": partial(kinds.safety, kind="harsh_event"),
+    "driver_recorded": kinds.safety,
+    "speed": kinds.speed,
+    "severe_speeding": partial(kinds.speeding, severe=True),
+    "severe_speeding_started": partial(kinds.speeding, state="started", severe=True),
+    "severe_speeding_ended": partial(kinds.speeding, state="ended", severe=True),
+    "speeding_event_started": partial(kinds.speeding, state="started"),
+    "speeding_event_ended": partial(kinds.speeding, state="ended"),
+    "hos_duty_status": partial(kinds.duty, kind="status"),
+    "hos_violation": partial(kinds.duty, kind="violation"),
+    "dvir_submitted": papers.inspection,
+    "dvir_submitted_device": papers.inspection,
+    "missing_dvir_past_due": papers.missing_inspection,
+    "document_submitted": papers.document,
+    "driver_document_submitted": papers.document,
+    "form_submitted": papers.form,
+    "form_updated": papers.form,
+    "issue_created": papers.issue,
+    "predictive_maintenance_alert": partial(
+        papers.maintenance, kind="predictive", key="predictiveMaintenanceAlert"
+    ),
+    "work_order_created_or_changed": partial(
+        papers.maintenance, kind="work_order", key="workOrder"
+    ),
+    "scheduled_maintenance": SERVICE,
+    "scheduled_maintenance_by_engine_hours": SERVICE,
+    "scheduled_maintenance_odometer": SERVICE,
+    "preventive_maintenance_schedule_due": SERVICE,
+    "vehicle_battery_voltage": papers.maintenance,
+    "sudden_fuel_level_drop": partial(kinds.fuel, kind="sudden_drop"),
+    "sudden_fuel_level_rise": partial(kinds.fuel, kind="sudden_rise"),
+    "fuel_level_percentage": partial(kinds.fuel, kind="level"),
+    "vehicle_def_level_percentage": partial(kinds.fuel, kind="def_level"),
+    "route_stop_arrival": partial(kinds.route, kind="stop_arrival"),
+    "route_stop_departure": partial(kinds.route, kind="stop_departure"),
+    "route_stop_early_late_arrival": partial(kinds.route, kind="stop_early_late"),
+    "route_stop_eta_updated": partial(kinds.route, kind="stop_eta"),
+    "route_stop_eta": partial(kinds.route, kind="stop_eta"),
+    "route_stop_resequence": partial(kinds.route, kind="stop_resequence"),
+    "out_of_sequence_stop_arrival": partial(kinds.route, kind="stop_out_of_sequence"),
+    "route_start_delayed": partial(kinds.route, kind="start_delayed"),
+    "out_of_route": kinds.route,
+    "shipment_tracking_event": partial(detailed, of=Route, kind="shipment"),
+    "gateway_unplugged": partial(kinds.device, kind="unplugged"),
+    "gateway_disconnected": partial(kinds.device, kind="disconnected"),
+    "site_gateway_disconnected": kinds.device,
+    "dashcam_disconnected": kinds.device,
+    "camera_connector_disconected": partial(  # spelt so
+        kinds.device, kind="camera_connector_disconnected"
+    ),
+    "camera_stream_issue": kinds.device,
+    "cloud_backup_upload_issue": kinds.device,
+    "gps_signal_loss": kinds.device,
+    "cell_signal_loss": kinds.device,
+    "jamming_detected": kinds.device,
+    "tampering_detected": kinds.device,
+    "alert_object_event": kinds.alert,
+    "visual_search_match": kinds.alert,
+}
+DIRECTORY: dict[str, Reader] = {
+    "address_created": directory.place,
+    "address_updated": directory.place,
+    "address_deleted": directory.place,
+    "driver_created": directory.driver,
+    "driver_updated": directory.driver,
+    "vehicle_created": directory.vehicle,
+    "vehicle_updated": directory.vehicle,
+}
+# Before about March 2024 `details` held driver and vehicle without the trigger's key,
+# and only this number told what had happened.
+TRIGGER_IDS = {
+    1000: "speed",
+    1003: "ambient_temperature",
+    1005: "fuel_level_percentage",
+    1006: "vehicle_def_level_percentage",
+    1007: "vehicle_battery_voltage",
+    1009: "gateway_unplugged",
+    1012: "dashcam_disconnected",
+    1013: "device_movement",
+    1014: "inside_geofence",
+    1016: "unassigned_driving",
+    1018: "hos_violation",
+    1019: "engine_idle",
+    1020: "outside_geofence",
+    1021: "engine_on",
+    1022: "engine_off",
+    1023: "harsh_event",
+    1024: "scheduled_maintenance",
+    1025: "scheduled_maintenance_odometer",
+    1026: "scheduled_maintenance_by_engine_hours",
+    1027: "out_of_route",
+    1029: "vehicle_faults",
+    1030: "gateway_disconnected",
+    1032: "gps_signal_loss",
+    1033: "cell_signal_loss",
+    1034: "panic_button",
+    1043: "tire_faults",
+    1045: "tampering_detected",
+    1046: "camera_connector_disconected",
+    5005: "dvir_submitted_device",
+    5009: "driver_document_submitted",
+    5012: "driver_app_sign_in",
+    5013: "driver_app_sign_out",
+    5016: "geofence_entry",
+    5017: "geofence_exit",
+    5018: "route_stop_eta",
+    5022: "severe_speeding",
+    5027: "driver_recorded",
+    5034: "sudden_fuel_level_rise",
+    5035: "sudden_fuel_level_drop",
+}
+# The conditions of webhooks 1.0, by the name that the newer triggers have for them.
+CONDITIONS = {
+    "device_location_inside_geofence": "inside_geofence",
+    "device_location_outside_geofence": "outside_geofence",
+    "device_speed_above": "speed",
+    "device_speed_above_speed_limit": "speed",
+    "device_movement": "device_movement",
+    "device_has_vehicle_fault": "vehicle_faults",
+    "device_unplugged": "gateway_unplugged",
+    "device_disconnect": "gateway_disconnected",
+    "panic_button_pressed": "panic_button",
+    "vehicle_fuel_level_below": "fuel_level_percentage",
+    "battery_voltage_below": "vehicle_battery_voltage",
+    "dispatch_route_eta_threshold": "route_stop_eta",
+    "scheduled_maintenance_date": "scheduled_maintenance",
+    "scheduled_maintenance_engine_hours": "scheduled_maintenance_by_engine_hours",
+    "unsafe_dvir": "dvir_submitted_device",
+    "safe_dvir_with_defects": "dvir_submitted_device",
+}
