@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -33,6 +32,7 @@ from fleetd.event import (
     text,
     vin_of,
 )
+from fleetd.providers import reading
 from fleetd.providers.contract import (
     Ask,
     Feed,
@@ -85,9 +85,10 @@ def unpack_listing(_ask: Ask, body: bytes, _now: datetime) -> Page:
 def position(body: bytes) -> Iterator[AnyEvent]:
     fix = _read(body, wire.Fix)
     states = {"on": "On", "idle": "Idle", "off": "Off"}
+    at = _utc(fix.time)
     yield Position(
-        id=f"{fix.vehicle_id}@{fix.time.timestamp():.3f}",
-        at=fix.time,
+        id=f"{fix.vehicle_id}@{at.timestamp():.3f}",
+        at=at,
         vehicle=fix.vehicle_id,
         number=text(fix.unit),
         driver=text(fix.driver_id),
@@ -124,7 +125,7 @@ def vehicle(body: bytes) -> Iterator[AnyEvent]:
         serial=unit.serial,
         metric_units=False,
         groups=(unit.group,),
-        since=unit.since,
+        since=_utc(unit.since),
     )
 
 
@@ -158,7 +159,7 @@ def place(body: bytes) -> Iterator[AnyEvent]:
 def _about(note: wire.Note) -> dict[str, Any]:
     return {
         "id": note.id,
-        "at": note.time,
+        "at": _utc(note.time),
         "vehicle": note.vehicle_id,
         "number": text(note.unit),
         "driver": text(note.driver_id),
@@ -168,15 +169,16 @@ def _about(note: wire.Note) -> dict[str, Any]:
 
 def _trip(body: bytes) -> AnyEvent:
     note = _read(body, wire.TripNote)
-    ended = note.ended_at
+    began = _utc(note.started_at)
+    ended = _utc(note.ended_at) if note.ended_at else None
     return Trip(
         **_about(note),
         revision=millis(note.time),
         type="trip",
-        started_at=note.started_at,
+        started_at=began,
         ended_at=ended,
         distance_miles=_miles(note.distance_km),
-        duration_s=(ended - note.started_at).total_seconds() if ended else None,
+        duration_s=(ended - began).total_seconds() if ended else None,
         start_place=note.start_site,
         end_place=note.end_site,
         start_latitude=note.start_lat,
@@ -208,8 +210,8 @@ def _safety(body: bytes) -> AnyEvent:
         **_about(note),
         type={"harshBrake": "harsh_brake"}.get(note.event, note.event),
         severity=note.severity,
-        started_at=note.since,
-        ended_at=note.time,
+        started_at=_utc(note.since),
+        ended_at=_utc(note.time),
         speed_mph=_mph(note.speed_kph),
         limit_mph=_mph(note.limit_kph),
         latitude=note.lat,
@@ -240,14 +242,13 @@ def _duty(body: bytes) -> AnyEvent:
         type="violation" if note.violation else "status",
         status=states.get(note.status, note.status),
         name=note.violation,
-        started_at=note.time,
+        started_at=_utc(note.time),
     )
 
 
 def _other(body: bytes) -> AnyEvent:
-    note = _read(body, dict[str, Any])
-    print_of = hashlib.blake2b(body, digest_size=16).hexdigest()
-    return Other(id=print_of, type=str(note["type"]), detail=note)
+    note = reading.loads(body)
+    return Other(id=reading.print_of(body), type=text(note["type"]), detail=note)
 
 
 READERS: Mapping[str, Callable[[bytes], AnyEvent]] = {
@@ -286,8 +287,8 @@ T = TypeVar("T")
 def _read(body: bytes, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as bad:
-        raise PayloadError(f"not what the demo sends: {bad}") from bad
+    except reading.UNREADABLE as bad:
+        raise PayloadError(f"not what the demo sends: {reading.short(bad)}") from bad
 
 
 def _records(body: bytes) -> list[Record]:
@@ -302,6 +303,13 @@ def _moment(bookmark: str | None) -> datetime | None:
         return datetime.fromisoformat(bookmark) if bookmark else None
     except ValueError:
         return None
+
+
+def _utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as bad:
+        raise PayloadError(f"not a time: {moment}") from bad
 
 
 def _miles(km: float | None) -> float | None:

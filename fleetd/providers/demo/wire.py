@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
+Suspect: TypeAlias = Annotated[int, Meta(ge=0, le=524_287)]  # 19 bits, as J1939 has
 Ignition: TypeAlias = Literal["on", "idle", "off"]
 
 
@@ -16,7 +18,7 @@ class Fix(Struct, frozen=True, rename="camel"):
 
     vehicle_id: str
     unit: str
-    time: datetime
+    time: Moment
     lat: float
     lon: float
     speed_kph: float
@@ -32,7 +34,7 @@ class Note(Struct, frozen=True, rename="camel", tag_field="type", kw_only=True):
     """Something that happened; `type` says which shape the rest has."""
 
     id: str
-    time: datetime
+    time: Moment
     vehicle_id: str
     unit: str
     driver_id: str | None = None
@@ -40,11 +42,11 @@ class Note(Struct, frozen=True, rename="camel", tag_field="type", kw_only=True):
 
 
 class TripNote(Note, frozen=True, tag="trip", rename="camel"):
-    started_at: datetime
+    started_at: Moment
     start_site: str
     start_lat: float
     start_lon: float
-    ended_at: datetime | None = None
+    ended_at: Moment | None = None
     end_site: str | None = None
     end_lat: float | None = None
     end_lon: float | None = None
@@ -65,7 +67,7 @@ class FenceNote(Note, frozen=True, tag="fence", rename="camel"):
 class SafetyNote(Note, frozen=True, tag="safety", rename="camel"):
     event: str
     severity: Literal["low", "medium", "high", "severe"]
-    since: datetime
+    since: Moment
     speed_kph: float
     lat: float
     lon: float
@@ -75,8 +77,8 @@ class SafetyNote(Note, frozen=True, tag="safety", rename="camel"):
 
 class FaultNote(Note, frozen=True, tag="fault", rename="camel"):
     state: Literal["active", "cleared"]
-    spn: int
-    fmi: int
+    spn: Suspect
+    fmi: Suspect
     text: str
 
 
@@ -102,7 +104,7 @@ class Unit(Struct, frozen=True, rename="camel"):
     plate: str
     serial: str
     group: str
-    since: datetime
+    since: Moment
 
 
 class Person(Struct, frozen=True, rename="camel"):
