@@ -124,6 +124,10 @@ class Store:
         if bell := self._bells.pop(sink, None):
             bell.set()
 
+    async def wait_for_change(self, sink: str) -> None:
+        """Sleep until more waits for the sink, or somebody changed something for it."""
+        await self._bells.setdefault(sink, trio.Event()).wait()
+
     async def wait_for_growth(self) -> None:
         """Sleep until the log has grown."""
         await self._grown.wait()
