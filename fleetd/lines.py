@@ -35,6 +35,4 @@ class Lines:
         return [line(entry) for entry in entries]
 
 
-LINES = (
-    Lines()
-)  # the one of the process: sinks share what they do not know of each other
+LINES = Lines()  # the one of the process: what one sink renders, the next one finds

@@ -1,4 +1,4 @@
-"""How long to wait: buckets, breakers and backoff, as arithmetic on a clock handed in."""
+"""How long to wait: buckets, breakers and backoff, on a clock that is handed in."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ LONGEST = 300.0  # seconds: no wait that we choose ourselves is longer
 LONGEST_ASKED = 3600.0  # nor one that a far side asks for
 PROBE_EVERY = 60.0
 PROBE_STEP = 0.1  # of the full rate, a minute
+TINY = 1e-9  # so that rounding lets nothing go early, and nobody waits for nothing
 LOWEST = 1 / 16  # of the full rate: where cuts end
 
 
 class Bucket:
     """Tokens that say when the next call may go; it begins empty unless told otherwise.
 
-    `reserve` tokens are only for what is urgent. No window of time holds more calls than
-    `burst + rate * window`, whatever is asked of it.
+    `reserve` tokens are only for what is urgent. No window of time holds more calls
+    than `burst + rate * window`, whatever is asked of it.
     """
 
     def __init__(
@@ -41,9 +42,7 @@ class Bucket:
         """How long until a call may go; nothing is taken yet."""
         self._fill(now)
         missing = 1.0 + (0 if urgent else self.reserve) - self._tokens
-        if missing <= 1e-9:
-            return 0.0
-        return missing / self.rate + 1e-9  # rounding must not let it go early
+        return missing / self.rate + TINY if missing > TINY else 0.0
 
     def take(self, now: float, *, urgent: bool = False) -> float:
         """Take a token, and say how long to wait before using it."""
@@ -90,7 +89,7 @@ class Backoff:
         self._last = min(self._longest, self._chance.uniform(self._base, high))
         return self._last
 
-    def worked(self) -> None:
+    def succeeded(self) -> None:
         """The next failure is a first one."""
         self.failures, self._last = 0, self._base
 
@@ -108,7 +107,7 @@ class Breaker(Backoff):
 def retry_after(
     header: str | None, now: datetime, *, longest: float = LONGEST_ASKED
 ) -> float | None:
-    """The wait a `Retry-After` asks for: seconds, fractions or a date; None for nonsense.
+    """What a `Retry-After` asks for: seconds, fractions or a date; None for nonsense.
 
     A date in the past and a negative number are no wait; an absurd one is capped.
     """

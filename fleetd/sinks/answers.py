@@ -29,7 +29,7 @@ Disagrees = Callable[[bytes], "str | None"]
 
 
 class Answer(Struct, frozen=True):
-    """As much of an answer as a verdict needs; `host` is all that is told of the URL."""
+    """As much of an answer as a verdict needs; of the URL only `host` is told."""
 
     host: str
     status: int
@@ -92,9 +92,7 @@ def judge(
     if status in LATER or status >= 500 or status < 200:
         raise TransientError(
             why,
-            after=retry_after(
-                answer.headers.get("retry-after"), _their_now(answer, now)
-            ),
+            after=_after(answer, now),
             status=status,
             counts=status not in UNBLAMED,
             slow=status == 408,
@@ -129,7 +127,7 @@ def _advice(answer: Answer) -> str:
 
 
 async def _read(reply: httpx.Response) -> bytes:
-    """The beginning of a body; one that never ends, or crawls, costs seconds at most."""
+    """The beginning of a body; an endless or crawling one costs seconds at most."""
     if reply.headers.get("content-encoding", "identity") != "identity":
         return b""  # not asked for; unpacking what is not trusted has no bound
     body = b""
@@ -143,7 +141,7 @@ async def _read(reply: httpx.Response) -> bytes:
 
 
 def _fault(host: str, bad: Exception) -> Exception:
-    """A request that got no answer, as a verdict; exceptions may quote the URL, we do not."""
+    """A request without an answer as a verdict; httpx may quote the URL, we do not."""
     if isinstance(bad, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return HeldError("the address is not an http(s) URL; correct it")
     if isinstance(bad, httpx.LocalProtocolError):
@@ -168,6 +166,7 @@ def _named(status: int) -> str:
         return str(status)
 
 
-def _their_now(answer: Answer, now: datetime) -> datetime:
-    """Their own clock, where the answer tells it: ours may be the one that is wrong."""
-    return http_date(answer.headers.get("date", "")[:64]) or now
+def _after(answer: Answer, now: datetime) -> float | None:
+    """The wait asked for, by their own clock where it is told: ours may be wrong."""
+    theirs = http_date(answer.headers.get("date", "")[:64])
+    return retry_after(answer.headers.get("retry-after"), theirs or now)

@@ -16,11 +16,16 @@ class Batch(Struct, frozen=True):
     """Entries for one `write`, of one lane and one generation, in order of arrival.
 
     `key` is the same for every repeat of the same entries: hash(sink, generation, ids).
+    `lines` are the entries as printed, where the sink bounds its batches by bytes.
+    `digest` is set for a sink that notifies: a text to send in place of entries, which
+    are too old to ring for one by one.
     """
 
     entries: Sequence[Entry]
     key: str
     generation: int = 0
+    lines: Sequence[bytes] = ()
+    digest: str = ""
 
 
 class Receipt(Struct, frozen=True):
@@ -37,11 +42,12 @@ class Sink(Struct, frozen=True):
     """A destination, declared: the last statement of its file.
 
     `open(config, world, place)` yields `write`, which takes a batch or raises one of
-    `TransientError`, `RejectedError`, `HeldError`; `place` is a folder of the sink's own
-    below the data folder. `config` holds the keys of its own; the keys every sink has
-    (`kind takes sources vehicles rate batch linger parallel hold max_age start was`) are
-    read elsewhere. `batch_bytes` bounds a batch by rendered size. `notifies` marks what
-    rings at people. `check(config, world)` makes one harmless call and says what it saw.
+    `TransientError`, `RejectedError`, `HeldError`; `place` is a folder of the sink's
+    own below the data folder. `config` holds the keys of its own; those every sink has
+    (`kind takes sources vehicles rate batch linger parallel hold max_age start was`)
+    are read elsewhere. `batch_bytes` bounds a batch by printed size, 0 does not.
+    `notifies` marks what rings at people. `check(config, world)` makes one harmless
+    call and says what it saw.
     """
 
     config: type[Struct]

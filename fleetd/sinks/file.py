@@ -32,6 +32,8 @@ TAIL = 32 << 20  # bytes looked back into: many times what one delivery may hold
 OPEN = 4  # days written to at a time; a backlog goes through them in order
 FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 SEQ = re.compile(rb'^\{[^{}\n]{0,64}?"seq":(\d+)', re.MULTILINE)
+NAME = re.compile(r"((?:replay-\d+-)?\d{4}-\d\d-\d\d-)(\d{4,9})\.ndjson")
+DIGITS = "0123456789"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
 
@@ -57,7 +59,7 @@ class Archive:
 
     async def write(self, batch: Batch) -> Receipt:
         """Put a batch on the disk: all of it is there when this returns."""
-        lines = LINES.of(batch.entries)
+        lines = batch.lines or LINES.of(batch.entries)
         async with self._alone:
             await self._world.in_thread(partial(self._put, batch, lines))
         return Receipt()
@@ -78,13 +80,15 @@ class Archive:
 
     def _of_day(self, generation: int, day: int) -> DayFile:
         prefix = prefix_of(generation, day)
-        file = self._open.get(prefix)
-        if file is None or file.is_gone():
-            self._drop(prefix)
+        file = self._open.pop(prefix, None)
+        if file is not None and file.is_gone():
+            file.close()
+            file = None
+        if file is None:
             file = DayFile(self._config.path, prefix)
-            self._open[prefix] = file
         elif file.size >= self._config.rotate:
             file.rotate()
+        self._open[prefix] = file  # at the end: the last one used
         for old in list(self._open)[:-OPEN]:
             if self._open[old].is_clean():
                 self._drop(old)
@@ -106,15 +110,15 @@ class Archive:
             self._drop(prefix)
 
     def mend(self) -> None:
-        """Take a torn line off the newest file; other files are mended when next written."""
+        """Take a torn line off the newest file; others are mended when next written."""
         with suppress(OSError):
-            newest = max(self._config.path.glob("[0-9]*.ndjson"), default=None)
-            if newest is not None:
-                DayFile(self._config.path, newest.name[: -len("0001.ndjson")]).close()
+            days = [day for day, _ in names_in(self._config.path) if day[0] in DIGITS]
+            if days:
+                DayFile(self._config.path, max(days)).close()
 
 
 class DayFile:
-    """The newest file of one day, and which events the end of that day's files holds."""
+    """The newest file of a day, and which events the end of that day's files holds."""
 
     def __init__(self, folder: Path, prefix: str) -> None:
         self._folder, self._prefix = folder, prefix
@@ -127,23 +131,21 @@ class DayFile:
 
     def _begin(self) -> None:
         """Open the newest file of the day, mended, on the disk, and read."""
-        names = sorted(self._folder.glob(f"{self._prefix}*.ndjson"), reverse=True)
-        self._number = int(names[0].stem[len(self._prefix) :]) if names else 1
+        numbers = [n for day, n in names_in(self._folder) if day == self._prefix]
+        self._number = max(numbers, default=1)
         self._open()
+        self.size = mended(self._fd)
+        os.fsync(self._fd)  # what we are about to rely on
         left = TAIL
-        if names:
-            self.size = mended(self._fd)
-            os.fsync(self._fd)  # what we are about to rely on
-            left -= self.size
-            self._seen.update(seqs_in(names[0]))
-        for name in names[1:]:
+        for number in sorted(numbers, reverse=True):
+            path = self._folder / name_of(self._prefix, number)
+            self._seen.update(seqs_in(path))
+            left -= path.stat().st_size
             if left <= 0:
                 break
-            left -= name.stat().st_size
-            self._seen.update(seqs_in(name))
 
     def _open(self) -> None:
-        self._path = self._folder / f"{self._prefix}{self._number:04d}.ndjson"
+        self._path = self._folder / name_of(self._prefix, self._number)
         new = not self._path.exists()
         self._fd = os.open(self._path, FLAGS, 0o640)
         self.size = os.fstat(self._fd).st_size
@@ -202,6 +204,16 @@ def prefix_of(generation: int, day: int) -> str:
     return f"replay-{generation}-{date}" if generation else date
 
 
+def name_of(prefix: str, number: int) -> str:
+    return f"{prefix}{number:04d}.ndjson"
+
+
+def names_in(folder: Path) -> list[tuple[str, int]]:
+    """Our files: what stands before the number, and the number."""
+    found = (NAME.fullmatch(name) for name in os.listdir(folder))  # noqa: PTH208  names will do
+    return [(one[1], int(one[2])) for one in found if one]
+
+
 def make(folder: Path) -> None:
     """Make the folder itself, never the one above: that may be a disk not mounted."""
     try:
@@ -221,7 +233,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def mended(fd: int) -> int:
-    """Cut a torn last line off, and the zeros a power cut leaves; the size that stays."""
+    """Cut off a torn last line and the zeros of a power cut; the size that stays."""
     size = os.fstat(fd).st_size
     if size == 0:
         return 0
@@ -280,7 +292,7 @@ def looked(folder: Path) -> str:
 
 @asynccontextmanager
 async def open_file(config: Config, world: World, place: str) -> AsyncIterator[Write]:
-    """Mends the newest file; the folder is made by the first write. `place` is not used."""
+    """Mend the newest file; the folder is made by the first write, `place` not used."""
     del place
     archive = Archive(config, world)
     await world.in_thread(archive.mend)

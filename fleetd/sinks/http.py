@@ -63,7 +63,7 @@ class Endpoint:
 
     async def write(self, batch: Batch) -> Receipt:
         """Send a batch as one request; the body is a function of its entries alone."""
-        body = body_of(LINES.of(batch.entries), self._config.format)
+        body = body_of(batch.lines or LINES.of(batch.entries), self._config.format)
         return await post(
             self._http,
             self._config.url.reveal(),
@@ -136,7 +136,7 @@ _said = msgspec.json.Decoder(Said)
 
 
 def disagrees(body: bytes) -> str | None:
-    """Why a 2xx is no yes: a page of HTML (a login, a captive portal), or it says so."""
+    """Why a 2xx is no yes: it is a web page (a login, a portal), or it says so."""
     start = body[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "with a web page: a login or a proxy stands in between"
