@@ -22,6 +22,7 @@ from tests.web_client import (
     exchange,
     listening,
     one_answer,
+    until,
 )
 
 GET = b"GET /webhooks/north?a=b HTTP/1.1\r\nHost: fleet\r\n\r\n"
@@ -244,8 +245,7 @@ async def test_bytes_in_flight_are_bounded_over_all_peers_and_given_back():
         for _ in range(2):
             data = post(bytes(400), b"Connection: close")
             nursery.start_soon(exchange, port, data)
-        while door.in_flight < 800:
-            await trio.sleep(0.001)
+        await until(lambda: door.in_flight >= 800)
         (refused,) = await exchange(port, post(bytes(400)))
         (small,) = [await trio.open_tcp_stream("127.0.0.1", port)]
         release.set()
@@ -265,8 +265,7 @@ async def test_bodies_that_are_only_promised_cannot_shut_out_one_that_is_here():
     async with listening(Memory(), limits) as (door, port), trio.open_nursery() as slow:
         for _ in range(8):
             slow.start_soon(exchange, port, promise)
-        while door.in_flight < 600:
-            await trio.sleep(0.001)
+        await until(lambda: door.in_flight >= 600)
         (answer,) = await exchange(port, post(bytes(250), b"Connection: close"))
         assert door.in_flight == 600
         slow.cancel_scope.cancel()
@@ -357,8 +356,7 @@ async def test_a_peer_that_does_not_read_its_answer_is_dropped(autojump_clock):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve_stream, theirs, door)
             await ours.send_all(GET)
-            while door.connections:
-                await trio.sleep(1)
+            await until(lambda: door.connections == 0)
 
     assert 20 <= trio.current_time() <= 23
 
@@ -436,8 +434,7 @@ async def test_a_peer_that_resets_disturbs_no_other():
                 await trio.sleep(0.01)
         (answer,) = await exchange(port, LAST)
         with trio.fail_after(ENOUGH):
-            while door.connections:
-                await trio.sleep(0.01)
+            await until(lambda: door.connections == 0)
 
     assert answer.status == 200
 
@@ -446,14 +443,12 @@ async def test_over_the_cap_a_peer_gets_503_and_the_others_go_on():
     async with listening(Memory(), Limits(connections=2)) as (door, port):
         first = await trio.open_tcp_stream("127.0.0.1", port)
         second = await trio.open_tcp_stream("127.0.0.1", port)
-        while door.connections < 2:
-            await trio.sleep(0.001)
+        await until(lambda: door.connections >= 2)
         (refused,) = await exchange(port, GET)
         await first.send_all(GET)
         served = await one_answer(first)
         await second.aclose()
-        while door.connections > 1:
-            await trio.sleep(0.001)
+        await until(lambda: door.connections <= 1)
         (taken,) = await exchange(port, LAST)
         await first.aclose()
 
@@ -514,7 +509,6 @@ async def test_the_door_keeps_no_count_of_those_who_left():
         for _ in range(20):
             await exchange(port, LAST)
         with trio.fail_after(ENOUGH):
-            while door.connections:
-                await trio.sleep(0.001)
+            await until(lambda: door.connections == 0)
 
         assert (door.connections, door.in_flight) == (0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from itertools import pairwise
 
 import h11
 import httptools
@@ -117,7 +118,7 @@ async def read_by_us(data, cuts):
             nursery.start_soon(serve_stream, theirs, memory)
             nursery.start_soon(everything, ours)
             edges = [0, *sorted(cuts), len(data)]
-            for start, end in zip(edges, edges[1:], strict=False):
+            for start, end in pairwise(edges):
                 await ours.send_all(data[start:end])
                 await trio.testing.wait_all_tasks_blocked()
             await ours.send_eof()
@@ -170,8 +171,23 @@ def test_one_byte_at_a_time_reads_the_same_as_all_at_once(asked):
 
 
 junk = st.sampled_from(
-    [b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"\0", b"\xff", b"GET", b"/", b"Host: a"]
-    + [b"HTTP/1.1", b"HTTP/1.0", b"Content-Length: 1", b"Transfer-Encoding: chunked"]
+    [
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b" ",
+        b"\t",
+        b":",
+        b"\0",
+        b"\xff",
+        b"GET",
+        b"/",
+        b"Host: a",
+        b"HTTP/1.1",
+        b"HTTP/1.0",
+        b"Content-Length: 1",
+        b"Transfer-Encoding: chunked",
+    ]
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -32,10 +32,15 @@ class Memory:
 
 @asynccontextmanager
 async def listening(
-    handler: Handler, limits: Limits = Limits(), **how: object
+    handler: Handler,
+    limits: Limits | None = None,
+    **how: object,
 ) -> AsyncIterator[tuple[Door, int]]:
     listeners = await open_listeners(["127.0.0.1:0"], **how)
-    door, inner = Door(handler, limits), getattr(listeners[0], "inner", listeners[0])
+    door, inner = (
+        Door(handler, limits or Limits()),
+        getattr(listeners[0], "inner", listeners[0]),
+    )
     port = inner.socket.getsockname()[1]
     async with trio.open_nursery() as nursery:
         await nursery.start(door.serve, listeners)
@@ -51,6 +56,12 @@ async def exchange(port: int, data: bytes, *, eof: bool = False) -> list[Answer]
             if eof:
                 await stream.send_eof()
             return answers_in(await everything(stream))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(ENOUGH):
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.01)
 
 
 async def everything(stream: trio.abc.ReceiveStream) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from io import BytesIO
 from typing import Final, Protocol
 
 from fleetd.web.messages import RefusedError
@@ -43,36 +42,61 @@ def is_zipped(headers: Mapping[str, str]) -> bool:
 
 
 async def sized(source: Source, length: int) -> bytes:
-    whole = BytesIO()
-    await _move(source, length, whole)
-    return whole.getvalue()
+    pile = Pile()
+    await _move(source, length, pile)
+    return pile.whole()
 
 
 async def chunked(source: Source, most: int) -> bytes:
-    whole = BytesIO()
+    pile = Pile()
     while size := await _chunk_size(source):
-        if whole.tell() + size > most:
+        if pile.size + size > most:
             raise too_big(most)
         source.hold(size)
-        await _move(source, size, whole)
+        await _move(source, size, pile)
         if await _line(source) != b"":
             raise RefusedError(400, "a chunk is longer than it says")
     await _trailers(source)
-    return whole.getvalue()
+    return pile.whole()
 
 
 def inflated(source: Source, packed: bytes, most: int) -> bytes:
     """The whole of one gzip member: never more than `most`, never less than it says."""
-    whole = BytesIO()
+    pile = Pile()
     try:
         for part in _unpacked(packed):
             source.hold(len(part), arrived=True)
-            whole.write(part)
-            if whole.tell() > most:
+            pile.add(part)
+            if pile.size > most:
                 raise too_big(most)
     except zlib.error as bad:
         raise RefusedError(400, "the body is not gzip") from bad
-    return whole.getvalue()
+    return pile.whole()
+
+
+class Pile:
+    """Bytes put together from parts of any size.
+
+    Many growing buffers side by side cost twice what they hold, and many tiny parts
+    forty times: so the parts are evened out, and joined once.
+    """
+
+    __slots__ = ("_last", "_parts", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._parts: list[bytes] = []
+        self._last = bytearray()
+
+    def add(self, part: bytes | memoryview) -> None:
+        self.size += len(part)
+        self._last += part
+        if len(self._last) >= STEP:
+            self._parts.append(bytes(self._last))
+            self._last.clear()
+
+    def whole(self) -> bytes:
+        return b"".join((*self._parts, self._last))
 
 
 def _unpacked(packed: bytes) -> Iterator[bytes]:
@@ -95,13 +119,13 @@ def too_big(most: int) -> RefusedError:
     return RefusedError(413, f"the body is bigger than {most} bytes")
 
 
-async def _move(source: Source, count: int, whole: BytesIO) -> None:
+async def _move(source: Source, count: int, pile: Pile) -> None:
     while count > (have := len(source.buffer) - source.at):
-        whole.write(memoryview(source.buffer)[source.at :])
-        source.at = len(source.buffer)
+        pile.add(memoryview(source.buffer)[source.at :])
+        source.buffer, source.at = b"", 0
         count -= have
         await source.more()
-    whole.write(memoryview(source.buffer)[source.at : source.at + count])
+    pile.add(memoryview(source.buffer)[source.at : source.at + count])
     source.at += count
 
 

@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from fleetd.errors import StoreError
-from fleetd.web.messages import Handler, Limits, RefusedError
+from fleetd.web.messages import Handler, Limits, complaint
 from fleetd.web.peer import IDLE, TICK, Peer, Shared, leaves
 from fleetd.web.wire import wire_of
 
@@ -32,7 +32,7 @@ SHORTAGES: Final = frozenset(
         errno.ENETUNREACH,
     )
 )
-CROWDED: Final = RefusedError(
+CROWDED: Final = complaint(
     503, "too many connections, come back soon", (("Retry-After", "1"),)
 )
 

@@ -94,25 +94,26 @@ class Peer:
 
     async def run(self) -> None:
         """Serve until either side has had enough; only a StoreError comes out."""
-        refused: RefusedError | None = None
+        answer: Response | None = None
         with self.scope:
             try:
                 await self._wire.greet()
                 await self._converse()
-            except RefusedError as fault:
-                refused = fault
+            except RefusedError as refused:
+                answer = refused.response  # its traceback would keep the body alive
             except GONE:
                 return
             finally:
                 self._release()
         if self.late and self.phase in SLOW:
-            refused = RefusedError(408, SLOW[self.phase])
-        if refused is not None:
-            await self.part(refused)
+            answer = complaint(408, SLOW[self.phase])
+        if answer is not None:
+            await self.part(answer)
 
-    async def part(self, refused: RefusedError) -> None:
+    async def part(self, last: Response) -> None:
         """Say why, and read on for a moment lest a reset swallow the answer."""
-        answer = render(refused.response, self._shared.closing_tail)
+        self.buffer, self.at = b"", 0
+        answer = render(last, self._shared.closing_tail)
         with trio.move_on_after(FAREWELL):
             try:
                 await self._wire.send(answer)
