@@ -19,7 +19,7 @@ Listener = trio.abc.Listener[trio.abc.Stream]
 FIRST_PASSED: Final = 3
 BACKLOG: Final = 1024
 LONGEST_SOCKET_PATH: Final = 107
-PORT: Final = re.compile(r"[0-9]{1,5}")
+NUMBER: Final = re.compile(r"[0-9]{1,5}")
 
 
 class TLS:
@@ -128,7 +128,7 @@ def _split(bind: str) -> tuple[str, int]:
 
 
 def _is_port(text: str) -> bool:
-    return PORT.fullmatch(text) is not None and int(text) < 1 << 16
+    return NUMBER.fullmatch(text) is not None and int(text) < 1 << 16
 
 
 async def _unix(path: Path, mode: int) -> trio.SocketListener:
@@ -176,7 +176,8 @@ def _clear(path: Path) -> None:
 def _passed(name: str, environ: Mapping[str, str]) -> list[trio.SocketListener]:
     """The sockets systemd passed under this name."""
     mine = environ.get("LISTEN_PID") == str(os.getpid())
-    count = int(environ.get("LISTEN_FDS", "0")) if mine else 0
+    told = environ.get("LISTEN_FDS", "") if mine else ""
+    count = int(told) if NUMBER.fullmatch(told) else 0
     names = environ.get("LISTEN_FDNAMES", "").split(":")
     found = [
         FIRST_PASSED + place
