@@ -388,6 +388,7 @@ class Intake:
             feed, value = append.bookmark
             now = append.received_ms
             row = {"source": source, "feed": feed, "value": value, "now": now}
+            tx.count(source, hour, 0, "polled", append.received, why=feed)
             tx.db.execute(BOOKMARK, row)
 
     def _facts(self, appends: Sequence[Append]) -> None:

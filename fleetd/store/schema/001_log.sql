@@ -77,6 +77,15 @@ CREATE TABLE totals(              -- the ledger
   PRIMARY KEY (scope, hour, kind, outcome, why)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE sums(                -- the ledger over all hours, also those that were pruned
+  scope INTEGER NOT NULL,
+  kind INTEGER NOT NULL,
+  outcome TEXT NOT NULL,
+  why TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  PRIMARY KEY (scope, kind, outcome, why)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE minutes(             -- one heartbeat a minute
   minute INTEGER PRIMARY KEY,
   state TEXT NOT NULL
