@@ -216,13 +216,14 @@ def _fit_source(reader: Reader, source: Source, vendor: Load) -> Source:
         return source
     before = len(report.bad)
     settings = _settings(reader, provider.settings, source.own)
-    if len(report.bad) > before:
-        return source
-    try:
-        provider = provider.configured(settings) if provider.configured else provider
-    except (ConfigError, ValueError) as bad:
-        report.add(where, str(bad))
-        return source
+    if provider.configured:
+        if len(report.bad) > before:
+            return source
+        try:
+            provider = provider.configured(settings)
+        except (ConfigError, ValueError) as bad:
+            report.add(where, str(bad))
+            return source
     for key, why in _useless(source, provider):
         report.add((*where, key), why)
     return msgspec.structs.replace(source, settings=settings)

@@ -19,7 +19,7 @@ SIZE_UNITS: Final = {
     "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
     "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
 }  # fmt: skip
-SIZE: Final = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?([KMGT]i?B|B)")
+SIZE: Final = re.compile(r"(\d{1,16})(\.\d{1,6})? ?([KMGT]i?B|B)")
 BIND: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/\s]+):(\d{1,5})")
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 URL: Final = re.compile(
@@ -63,7 +63,8 @@ class Size(int):
         found = SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
         if found is None:
             raise ValueError('takes a size: "512KiB", "1MiB", "4GiB", "20GB"')
-        return cls(float(found[1]) * SIZE_UNITS[found[2]])
+        unit = SIZE_UNITS[found[3]]
+        return cls(int(found[1]) * unit + int(float(found[2] or 0) * unit))
 
     def __str__(self) -> str:
         for unit in ("TiB", "GiB", "MiB", "KiB"):
