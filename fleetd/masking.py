@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from functools import cache
 from types import TracebackType
 from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import quote, quote_plus
@@ -128,17 +129,24 @@ def mask_fields(body: bytes, names: frozenset[str]) -> bytes:
 
     The rest stays byte for byte, also where the body is not quite JSON.
     """
-    wanted = frozenset(name.lower() for name in names)
     lower = body.lower()
-    if b"\\u" not in lower and not any(
-        b'"%s"' % one.encode() in lower for one in wanted
-    ):
+    for word in _words(names):
+        if word in lower:
+            break
+    else:
         return body
+    wanted = frozenset(name.lower() for name in names)
     kept, upto = [], 0
     for start, end in _spans(body, wanted):
         kept += [body[upto:start], HIDDEN]
         upto = end
     return b"".join([*kept, body[upto:]])
+
+
+@cache
+def _words(names: frozenset[str]) -> tuple[bytes, ...]:
+    """What a body must hold to be worth a closer look: a name, or an escape."""
+    return (b"\\u", *(f'"{name}"'.lower().encode() for name in sorted(names)))
 
 
 def _spans(body: bytes, wanted: frozenset[str]) -> Iterator[tuple[int, int]]:

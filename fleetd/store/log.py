@@ -25,6 +25,7 @@ from fleetd.store.files import Reservation, Space
 from fleetd.store.moves import Append, Counts, Fact, Made
 from fleetd.store.rows import gather, spread
 from fleetd.store.totals import HOUR_MS, Deltas, add
+from fleetd.store.writer import Steps
 from fleetd.taking import Taking
 
 KNOWN = "SELECT key, seq, filled FROM seen WHERE key IN"
@@ -127,52 +128,50 @@ class Log:
         """The number of a source or sink that was registered."""
         return self.names[side, name]
 
-    def commit(
-        self, writes: Sequence[Any]
-    ) -> tuple[list[Any], Callable[[], None]]:
-        """Do one transaction for all of them: results in their order, then what to tell."""
+    def commit(self, writes: Sequence[Any]) -> Steps:
+        """One transaction for all of them; yields where it is to be synced."""
         if self.broken:
-            return [StoreError(self.broken)] * len(writes), _nothing
+            return [StoreError(self.broken)] * len(writes)
         if self.full:
-            return self._without_appends(writes)
+            return (yield from self._without_appends(writes))
         try:
-            return self._transaction(writes)
+            return (yield from self._transaction(writes))
         except (apsw.FullError, FullError) as bad:
             self._filled_up(str(bad))
-            return self._without_appends(writes)
+            return (yield from self._without_appends(writes))
         except apsw.Error as bad:
             return self._broke(bad, len(writes))
 
-    def _without_appends(
-        self, writes: Sequence[Any]
-    ) -> tuple[list[Any], Callable[[], None]]:
+    def sync(self) -> Exception | None:
+        """Put the transaction on the disk: the one step that may run elsewhere."""
+        try:
+            self.db.execute("COMMIT")
+        except apsw.Error as bad:
+            return bad
+        return None
+
+    def _without_appends(self, writes: Sequence[Any]) -> Steps:
         """Cursors still commit on a full disk; nothing new is taken in."""
         refused = FullError(self.full)
         rest = [one for one in writes if not isinstance(one, Append)]
         try:
-            results, publish = self._transaction(rest) if rest else ([], _nothing)
+            results = (yield from self._transaction(rest)) if rest else []
         except (apsw.FullError, FullError) as bad:
-            return [FullError(str(bad))] * len(writes), _nothing
+            return [FullError(str(bad))] * len(writes)
         except apsw.Error as bad:
             return self._broke(bad, len(writes))
         found = iter(results)
-        return [
-            refused if isinstance(one, Append) else next(found) for one in writes
-        ], publish
+        return [refused if isinstance(one, Append) else next(found) for one in writes]
 
     def _filled_up(self, why: str) -> None:
         self.full = f"the disk is full ({why}); free some space, fleetd goes on by itself"
         self.space.drop_ballast()
 
-    def _broke(
-        self, bad: apsw.Error, n: int
-    ) -> tuple[list[Any], Callable[[], None]]:
+    def _broke(self, bad: apsw.Error, n: int) -> list[Any]:
         self.broken = f"the log cannot be written: {type(bad).__name__}: {bad}"
-        return [StoreError(self.broken)] * n, _nothing
+        return [StoreError(self.broken)] * n
 
-    def _transaction(
-        self, writes: Sequence[Any]
-    ) -> tuple[list[Any], Callable[[], None]]:
+    def _transaction(self, writes: Sequence[Any]) -> Steps:
         tx = Tx(self)
         results: list[Any] = [None] * len(writes)
         done = False
@@ -182,7 +181,9 @@ class Log:
             self.reservation.cover(tx.seq)
             self.db.execute(EDGE, (tx.seq, tx.raw, tx.received_ms))
             add(self.db, tx.deltas)
-            self.db.execute("COMMIT")
+            fault = yield
+            if fault is not None:
+                raise fault
             done = True
         finally:
             if not done and self.db.in_transaction:
@@ -190,7 +191,8 @@ class Log:
         self.seq, self.raw = tx.seq, tx.raw
         self.received_ms = max(self.received_ms, tx.received_ms)
         tx.landed.newest = tx.seq
-        return results, lambda: self.publish(tx.landed)
+        self.publish(tx.landed)
+        return results
 
     def _apply(self, tx: Tx, writes: Sequence[Any], results: list[Any]) -> None:
         appends = [n for n, one in enumerate(writes) if isinstance(one, Append)]
@@ -423,6 +425,3 @@ class Intake:
             if n:
                 tx.db.execute(WAITING, (n, tx.log.scope("sink", sink), lane))
 
-
-def _nothing() -> None:
-    pass

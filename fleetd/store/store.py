@@ -50,7 +50,7 @@ class Store:
         self.world = world
         self.space = Space(folder, rules.max_disk)
         self.log = Log(db, self.space, Reservation(folder))
-        self.writer = Writer(self.log.commit, threads=world.threads)
+        self.writer = Writer(self.log.commit, self.log.sync, threads=world.threads)
         self.log.publish = self._landed
         self.directory = Directory()
         self.aside = ""
@@ -370,8 +370,7 @@ class Store:
             self._jobs = {job.id: job for job in rows_of_jobs(db)}
 
     def close(self) -> None:
-        """Write what is in line, fold the write-ahead log in, let go."""
-        self.writer.stop()
+        """Fold the write-ahead log in and let go; nothing may be in line any more."""
         for db in self._readers:
             db.close()
         if self.log.broken.find("Corrupt") >= 0:
@@ -397,9 +396,11 @@ async def open_store(
         store.aside = aside
         store.load()
         store.space.fill_ballast()
-        store.writer.start()
-        try:
-            yield store
-        finally:
-            with trio.CancelScope(shield=True):
-                store.close()
+        async with trio.open_nursery() as nursery:
+            if world.threads:
+                nursery.start_soon(store.writer.run)
+            try:
+                yield store
+            finally:
+                store.writer.close()
+        store.close()
