@@ -262,14 +262,15 @@ def from_file(path: Path, *, private: bool) -> str:
         raise UnseenError(f"file:{path} is not readable by this user") from bad
     except OSError as bad:
         raise MissingError(f"file:{path}: {bad.strerror}") from bad
-    with os.fdopen(handle, "rb") as file:
-        state = os.fstat(file.fileno())
+    try:
+        state = os.fstat(handle)
         if not stat.S_ISREG(state.st_mode):
             raise MissingError(f"file:{path} is not a regular file")
         if private and state.st_mode & 0o077:
             raise MissingError(f"file:{path} can be read by others: chmod 600 {path}")
-        body = file.read(LARGEST + 1)
-    return _decoded(body, path)
+        return _decoded(os.read(handle, LARGEST + 1), path)
+    finally:
+        os.close(handle)
 
 
 def _decoded(body: bytes, path: Path) -> str:

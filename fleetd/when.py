@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fleetd.errors import UsageError
 
 UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d|w)")
-DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)")
+DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 WORDS: Final = (
     "a duration (2h), today, yesterday, now, a date (2026-11-21)"
     " or RFC 3339 (2026-11-21T08:00:00Z)"

@@ -19,11 +19,11 @@ SIZE_UNITS: Final = {
     "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
     "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
 }  # fmt: skip
-SIZE: Final = re.compile(r"(\d{1,16})(\.\d{1,6})? ?([KMGT]i?B|B)")
-BIND: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/\s]+):(\d{1,5})")
+SIZE: Final = re.compile(r"([0-9]{1,16})(\.[0-9]{1,6})? ?([KMGT]i?B|B)")
+BIND: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/\s]+):([0-9]{1,5})")
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 URL: Final = re.compile(
-    r"https?://([^\s/@?#:\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?([/?][^\s#]*)?"
+    r"https?://([^\s/@?#:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?][^\s#]*)?"
 )
 NAMES: Final = "a name is 1 to 32 of a-z 0-9 _ - and begins with a letter or digit"
 FOREVER: Final = 1000 * 365 * 86_400.0
