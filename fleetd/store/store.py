@@ -124,9 +124,9 @@ class Store:
         if bell := self._bells.pop(sink, None):
             bell.set()
 
-    async def wait_for_change(self, sink: str) -> None:
-        """Sleep until more waits for the sink, or somebody changed something for it."""
-        await self._bells.setdefault(sink, trio.Event()).wait()
+    def bell(self, sink: str) -> trio.Event:
+        """Rings once when more waits for the sink, or something changed for it."""
+        return self._bells.setdefault(sink, trio.Event())
 
     async def wait_for_growth(self) -> None:
         """Sleep until the log has grown."""
