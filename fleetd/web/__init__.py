@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleetd.web.door import Door, serve_stream
-from fleetd.web.listeners import TLS, Listener, open_listeners
+from fleetd.web.listeners import TLS, Listener, open_listeners, twins
 from fleetd.web.messages import Handler, Limits, Request, Response
 
 __all__ = (
@@ -16,4 +16,5 @@ __all__ = (
     "Response",
     "open_listeners",
     "serve_stream",
+    "twins",
 )

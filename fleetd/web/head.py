@@ -39,7 +39,7 @@ WITH_BODY: Final = frozenset(("POST", "PUT", "PATCH"))
 ALLOWED: Final = (("Allow", ", ".join(sorted(KNOWN))),)
 
 
-class Head(Struct, frozen=True):
+class Head(Struct, frozen=True, gc=False):
     """`length` is CHUNKED when only the body itself will tell."""
 
     method: str

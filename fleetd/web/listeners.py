@@ -197,3 +197,18 @@ def _adopted(descriptor: int) -> trio.SocketListener:
     taken = socket.socket(fileno=descriptor)
     taken.setblocking(False)
     return trio.SocketListener(trio.socket.from_stdlib_socket(taken))
+
+
+def twins(listeners: Sequence[Listener], tls: TLS | None = None) -> list[Listener]:
+    """The same places once more, to be served and closed while the first stay open.
+
+    So a reload leaves no moment in which nobody listens. `tls` dresses the TCP ones.
+    """
+    again: list[Listener] = []
+    for one in listeners:
+        assert isinstance(one, trio.SocketListener)
+        copy = socket.socket(fileno=os.dup(one.socket.fileno()))
+        copy.setblocking(False)
+        twin = trio.SocketListener(trio.socket.from_stdlib_socket(copy))
+        again.append(_dressed(twin, tls))
+    return again

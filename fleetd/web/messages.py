@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 
-class Request(Struct, frozen=True):
+class Request(Struct, frozen=True, gc=False):
     """One whole request: framed without doubt, de-chunked and inflated."""
 
     method: str
