@@ -121,7 +121,8 @@ class Store:
 
     def ring(self, sink: str) -> None:
         """Let the sink look again: something changed for it."""
-        if bell := self._bells.pop(sink, None):
+        bell = self._bells.pop(sink, None)
+        if bell is not None:
             bell.set()
 
     def bell(self, sink: str) -> trio.Event:
