@@ -104,6 +104,22 @@ class Breaker(Backoff):
         return "open" if self.failures >= self.opens_at else "closed"
 
 
+class Meter:
+    """How many a second went through lately."""
+
+    memory = 60.0
+
+    def __init__(self, now: float) -> None:
+        self._rate, self._at = 0.0, now
+
+    def add(self, count: int, now: float) -> float:
+        """Note that so many went through; the rate as it is now."""
+        fading = math.exp((self._at - now) / self.memory)
+        self._rate = self._rate * fading + count / self.memory
+        self._at = now
+        return self._rate
+
+
 def retry_after(
     header: str | None, now: datetime, *, longest: float = LONGEST_ASKED
 ) -> float | None:

@@ -1,0 +1,208 @@
+"""One lane of a sink, or one replay: a window on the log, and what is decided in it."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections import deque
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import trio
+from msgspec import Struct
+
+from fleetd.event import Entry
+from fleetd.pace import Bucket
+from fleetd.store import Attempt, Burial, Job, Read, Store
+from fleetd.tasks.deliver.plan import WINDOW_BYTES, Plan
+from fleetd.tasks.deliver.track import NEVER, Measure, Track, Try, whose
+
+Outcome: TypeAlias = "Burial | str | None"  # dead, skipped and why, delivered
+READS = 4  # over stretches that hold nothing for the sink, before others get a turn
+
+
+class Pick(Struct, frozen=True):
+    """A request to be made, and where it came from."""
+
+    stream: Stream
+    track: Track
+    tried: Try
+
+
+class Move(Struct, frozen=True):
+    """A cursor's next step."""
+
+    read: Read
+    upto: int
+    delivered: Sequence[Entry]
+    skipped: Sequence[tuple[Entry, str]]
+    buried: Sequence[Burial]
+    passed: int
+
+
+class Stream:
+    """Entries read and not yet passed by the cursor, spread over tracks by vehicle."""
+
+    def __init__(
+        self, name: str, lane: int, job: int, plan: Plan, *, store: Store,
+        chance: random.Random, measure: Measure,
+    ) -> None:  # fmt: skip
+        self.name, self.lane, self.job = name, lane, job
+        self.alone = trio.Lock()  # one step of the cursor at a time
+        self.unsaved: list[Attempt] = []
+        self.unsaved_until = 0.0
+        self.bucket: Bucket | None = None
+        self.last_upper = 0  # of the batch that is to be repeated exactly
+        self._plan, self._store = plan, store
+        self._chance, self._measure = chance, measure
+        self._ready_at = NEVER
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the window: another hand moved the cursor, or there is none yet."""
+        plan = self._plan
+        self.after = self.upto = self._cursor()
+        self._window: deque[Entry] = deque()
+        self._damaged: list[int] = []
+        self._decided: dict[int, Outcome] = {}
+        self.tracks = [
+            Track(plan, self._chance, self._measure) for _ in range(plan.parallel)
+        ]
+
+    def _cursor(self) -> int:
+        if self.job:
+            job = self._find_job()
+            return job.cursor if job else 0
+        return self._store.cursor(self.name, self.lane)
+
+    def _find_job(self) -> Job | None:
+        jobs = self._store.replays(self.name)
+        return next((one for one in jobs if one.id == self.job), None)
+
+    # what goes next
+
+    async def next(self, now: float, takes: int, *, front: bool) -> Pick | float:
+        """A request that may go now, else when to ask again."""
+        if self._cursor() != self.after:
+            self.reset()
+        if (wait := self._linger(now)) > now:
+            return wait
+        await self._refill()
+        soonest = NEVER
+        for track in self.tracks:
+            found = track.next(now, takes, front=front)
+            if isinstance(found, Try):
+                return Pick(self, track, found)
+            soonest = min(soonest, found)
+        return soonest
+
+    def _linger(self, now: float) -> float:
+        """Until when a batch that is not full may still fill up."""
+        plan = self._plan
+        if not plan.linger or self.lane or self.job or self._window:
+            return now
+        waiting = self._store.waiting(self.name, self.lane)
+        if not waiting or waiting >= plan.batch:
+            self._ready_at = NEVER
+            return now if waiting else NEVER
+        if self._ready_at == NEVER:
+            self._ready_at = now + plan.linger
+        if now < self._ready_at:
+            return self._ready_at
+        self._ready_at = NEVER
+        return now
+
+    async def _refill(self) -> None:
+        plan = self._plan
+        for _ in range(READS):
+            if len(self._window) >= plan.window or not self._more():
+                return
+            read = await self._store.next_batch(
+                self.name,
+                self.lane,
+                limit=plan.window,
+                max_bytes=max(WINDOW_BYTES, plan.batch_bytes),
+                job=self.job,
+                beyond=self.upto,
+            )
+            self._admit(read)
+            if read.entries:
+                return
+
+    def _more(self) -> bool:
+        """Whether the log holds more for us than the window does."""
+        if self.job:
+            job = self._find_job()
+            return job is not None and self.upto < job.upto
+        known = len(self._window) + len(self._damaged)
+        waiting = self._store.waiting(self.name, self.lane)
+        return self.upto < self._store.newest and waiting > known
+
+    def _admit(self, read: Read) -> None:
+        self._window.extend(read.entries)
+        self._damaged.extend(read.damaged)
+        self.upto = max(self.upto, read.upto)
+        if len(self.tracks) == 1:
+            self._admit_alone(read)
+            return
+        for entry in read.entries:
+            self.tracks[slot(entry, len(self.tracks))].queue.append(entry)
+
+    def _admit_alone(self, read: Read) -> None:
+        track = self.tracks[0]
+        track.queue.extend(read.entries)
+        if self.last_upper:  # as it went before the restart: the same request again
+            ends = self.last_upper
+            track.again = sum(1 for entry in track.queue if entry.seq <= ends)
+            self.last_upper = 0
+
+    @property
+    def upper(self) -> int:
+        """The last seq of the batch that is to be repeated exactly; 0 for none."""
+        track = self.tracks[0]
+        again = track.again if len(self.tracks) == 1 else 0
+        return track.queue[again - 1].seq if 1 < again <= len(track.queue) else 0
+
+    # what was decided
+
+    def decide(self, entries: Sequence[Entry], outcome: Outcome) -> None:
+        """Note what became of entries; the cursor follows with `move`."""
+        decided = self._decided
+        for entry in entries:
+            decided[entry.seq] = outcome
+
+    def move(self) -> Move | None:
+        """The next step of the cursor, over everything decided at the front."""
+        delivered, skipped, buried = [], [], []
+        passed, upto = 0, self.after
+        for entry in self._window:
+            if entry.seq not in self._decided:
+                break
+            outcome = self._decided[entry.seq]
+            if outcome is None:
+                delivered.append(entry)
+            elif isinstance(outcome, str):
+                skipped.append((entry, outcome))
+            else:
+                buried.append(outcome)
+            passed, upto = passed + 1, entry.seq
+        if passed == len(self._window):
+            upto = self.upto
+        if upto == self.after:
+            return None
+        damaged = tuple(self._damaged)
+        read = Read(self.name, self.lane, self.job, self.after, upto, (), damaged)
+        return Move(read, upto, delivered, skipped, buried, passed)
+
+    def moved(self, move: Move) -> None:
+        """The step is on the disk."""
+        for _ in range(move.passed):
+            self._decided.pop(self._window.popleft().seq, None)
+        self._damaged = [seq for seq in self._damaged if seq > move.upto]
+        self.after = move.upto
+
+
+def slot(entry: Entry, slots: int) -> int:
+    """Which track carries an entry: one vehicle, one track, in every process."""
+    source, vehicle = whose(entry)
+    return zlib.crc32(f"{source}\0{vehicle or ''}".encode()) % slots

@@ -1,0 +1,224 @@
+"""Entries that keep their order: what goes next, and what an answer changes.
+
+Pure: no clock, no network. An accused record is one that was refused, or got *later*,
+standing alone. It is set aside only with proof that the far side takes others: a probe,
+one record beyond it, goes in between, of another vehicle if there is one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from fleetd.errors import RejectedError, TransientError
+from fleetd.event import Entry
+from fleetd.pace import Backoff
+from fleetd.tasks.deliver.plan import (
+    LATERS,
+    LONE_LONGEST,
+    STUCK_AFTER,
+    STUCK_LATERS,
+    Plan,
+)
+
+NEVER = float("inf")
+PATIENT = 4  # tries before a probe may be of the accused record's own vehicle
+Measure = Callable[[Entry], int]
+
+
+class Try(Struct, frozen=True):
+    """One request to be made; `probe` when it only shows whether others are taken."""
+
+    entries: Sequence[Entry]
+    probe: bool = False
+
+
+class Accused:
+    """A record that failed alone; `takes` is how many others were taken by then."""
+
+    def __init__(self, takes: int, now: float, chance: random.Random) -> None:
+        self.takes = takes
+        self.since = now
+        self.tries = 0
+        self.laters = 0
+        self.status: int | None = None
+        self.refused = False
+        self.proved = False
+        self.probed = False
+        self.again_at = now
+        self._backoff = Backoff(chance, longest=LONE_LONGEST)
+
+    def failed(self, now: float, takes: int, after: float | None) -> None:
+        self.tries += 1
+        self.takes, self.probed = takes, False
+        self.again_at = now + max(after or 0.0, self._backoff.failed())
+
+
+class Track:
+    """Entries of one order, undecided, and the trouble with the first of them."""
+
+    def __init__(self, plan: Plan, chance: random.Random, measure: Measure) -> None:
+        self.queue: list[Entry] = []
+        self.busy = False
+        self.not_before = 0.0
+        self.again = 0  # entries of the request that is repeated exactly
+        self._plan, self._chance, self._measure = plan, chance, measure
+        self._size = self._ceiling = plan.batch
+        self._bound = 0  # the seq up to which a halved batch is gone through
+        self._laters = 0
+        self._backoff = Backoff(chance)
+        self._accused: dict[int, Accused] = {}
+
+    def next(self, now: float, takes: int, *, front: bool = False) -> Try | float:
+        """What may go now, else when to ask again; `front`: the first record only."""
+        if self.busy or not self.queue:
+            return NEVER
+        if now < self.not_before:
+            return self.not_before
+        first = self.queue[0]
+        accused = self._accused.get(first.seq)
+        if accused is None:
+            return Try(self._first())
+        if (
+            front
+            or now >= accused.again_at
+            or (accused.refused and takes > accused.takes)
+        ):
+            return Try([first])
+        probe = None if accused.probed else self._probe(accused)
+        return Try([probe], probe=True) if probe else accused.again_at
+
+    def _first(self) -> Sequence[Entry]:
+        """As many from the front as one request may hold."""
+        if self.again:
+            return self.queue[: self.again]
+        found = self.queue[: min(self._size, self._ceiling)]
+        if len(self._accused):
+            end = next((i for i, e in enumerate(found) if e.seq in self._accused), None)
+            found = found[:end]
+        if self._plan.batch_bytes:
+            size = 0
+            for n, entry in enumerate(found):
+                size += self._measure(entry) + 1
+                if n and size > self._plan.batch_bytes:
+                    return found[:n]
+        return found
+
+    def _probe(self, accused: Accused) -> Entry | None:
+        """A record beyond, itself not accused, of a vehicle that is not either."""
+        fair = [entry for entry in self.queue if entry.seq not in self._accused]
+        kept = {whose(entry) for entry in self.queue if entry.seq in self._accused}
+        other = next((entry for entry in fair if whose(entry) not in kept), None)
+        if other is None and accused.tries >= PATIENT:
+            return fair[0] if fair else None
+        return other
+
+    # what an answer changes
+
+    def took(self, entries: Sequence[Entry], *, probe: bool = False) -> None:
+        """These were decided: they leave the line."""
+        for entry in entries if self._accused else ():
+            self._accused.pop(entry.seq, None)
+        if probe:
+            self.queue.remove(entries[0])
+            self._probed()
+            return
+        del self.queue[: len(entries)]  # all but a probe come from the front
+        self.again = self._laters = 0
+        self.not_before = 0.0
+        self._backoff.succeeded()
+        self._grow()
+
+    def _grow(self) -> None:
+        left = (
+            sum(1 for one in self.queue if one.seq <= self._bound) if self._bound else 0
+        )
+        if left:
+            self._size = max(1, min(self._size, (left + 1) // 2))
+            return
+        self._bound = 0
+        self._size = min(self._plan.batch, self._size * 2)
+        self._ceiling = min(self._plan.batch, self._ceiling + 1)
+
+    def _probed(self) -> None:
+        accused = self._accused.get(self.queue[0].seq) if self.queue else None
+        if accused is not None:
+            accused.probed = True
+
+    def refused(self, tried: Try, error: RejectedError, now: float, takes: int) -> bool:
+        """The far side wants none of these; True: a lone record is proven guilty."""
+        self.again = self._laters = 0
+        if len(tried.entries) > 1:
+            self._halve(tried.entries, blameless=error.blameless)
+            return False
+        seq = tried.entries[0].seq
+        accused = self._accused.get(seq)
+        if accused is not None and accused.refused and takes > accused.takes:
+            return True
+        if accused is None or not accused.refused:
+            accused = Accused(takes, now, self._chance)
+            self._accused[seq] = accused
+        accused.refused = True
+        accused.failed(now, takes, None)
+        if tried.probe and not self._accused[self.queue[0].seq].refused:
+            self._probed()  # once a try; a refused one asks until it knows
+        return False
+
+    def later(self, tried: Try, error: TransientError, now: float, takes: int) -> bool:
+        """The far side is unwell; True: a lone record is proven to be the reason."""
+        if tried.probe:
+            self._probed()
+            return False
+        self._laters += 1
+        self.again = len(tried.entries)
+        if len(tried.entries) > 1:
+            if self._laters >= LATERS and (error.counts or error.slow):
+                self._halve(tried.entries, blameless=False)
+                self.again = self._laters = 0
+                self._backoff.succeeded()
+            self.not_before = now + (error.after or self._backoff.failed())
+            return False
+        return self._lone_later(tried.entries[0].seq, error, now, takes)
+
+    def _lone_later(
+        self, seq: int, error: TransientError, now: float, takes: int
+    ) -> bool:
+        accused = self._accused.get(seq)
+        if accused is None:
+            if not error.counts or self._laters < 2:  # once is chance
+                self.not_before = now + (error.after or self._backoff.failed())
+                return False
+            accused = self._accused[seq] = Accused(takes, now, self._chance)
+            accused.laters = 1
+        stuck = error.counts and self._counts(accused, error, takes)
+        accused.failed(now, takes, error.after)
+        stuck = stuck and now - accused.since >= STUCK_AFTER
+        return stuck and accused.laters >= STUCK_LATERS
+
+    def _counts(self, accused: Accused, error: TransientError, takes: int) -> bool:
+        """Count a *later* against the record: only where others are taken meanwhile.
+
+        With nobody left to ask, the same answer again counts too: by an outage that
+        begins just then nothing is set aside, for it answers otherwise, or not at all.
+        """
+        fresh = takes > accused.takes
+        alone = self._probe(accused) is None
+        same = error.status is not None and error.status == accused.status
+        accused.proved = accused.proved or fresh
+        accused.laters += fresh or (accused.proved and alone and same)
+        accused.status = error.status
+        return accused.proved
+
+    def _halve(self, entries: Sequence[Entry], *, blameless: bool) -> None:
+        self._size = max(1, len(entries) // 2)
+        if blameless:
+            self._ceiling = self._size
+        else:
+            self._bound = entries[-1].seq
+
+
+def whose(entry: Entry) -> tuple[str, str | None]:
+    """Whose order an entry belongs to."""
+    return entry.source, entry.event.vehicle
