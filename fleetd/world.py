@@ -55,5 +55,5 @@ class World:
     def client(self, **options: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         """An HTTP client of the caller's own; redirects are answers, never followed."""
         if self._transport is not None:
-            options["transport"] = self._transport
+            options = {**options, "transport": self._transport, "proxy": None}
         return httpx.AsyncClient(follow_redirects=False, **options)

@@ -71,13 +71,15 @@ class Feed(Struct, frozen=True):
     """One endpoint worth asking again and again.
 
     `ask(bookmark, now)` says the next request, or None when there is nothing to ask;
-    `unpack(ask, body, now)` reads its answer.
+    `unpack(ask, body, now)` reads its answer. `begin(moment)` is the bookmark that
+    makes a new source read back to then; without it a feed has no past.
     """
 
     name: str
     every: float
     ask: Callable[[str | None, datetime], Ask | None]
     unpack: Callable[[Ask, bytes, datetime], Page]
+    begin: Callable[[datetime], str] | None = None
 
 
 class Provider(Struct, frozen=True):

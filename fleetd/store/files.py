@@ -152,7 +152,11 @@ class Space:
     def __init__(self, folder: Path, max_disk: int | None) -> None:
         self._folder = folder
         self._ballast = folder / "ballast"
-        size = os.statvfs(folder)
+        self.limit(max_disk)
+
+    def limit(self, max_disk: int | None) -> None:
+        """The law: a size, or a fifth of the filesystem and at least 4 GiB."""
+        size = os.statvfs(self._folder)
         whole = size.f_blocks * size.f_frsize
         self.max_disk = max_disk or max(whole // 5, 4 * GIB)
         self.wal_cap = max(2 * MIB, min(64 * MIB, self.max_disk // 64, whole // 64))

@@ -77,6 +77,11 @@ class Store:
         """The last seq the sink has decided about in a lane."""
         return self._cursors.get((sink, lane), 0)
 
+    def adopt(self, rules: Rules) -> None:
+        """Go by other rules from now on."""
+        self.rules = rules
+        self.space.limit(rules.max_disk)
+
     def next_received_ms(self) -> int:
         """Now, for stamping an arrival: it never goes backwards."""
         self.received_ms = max(self.received_ms, millis(self.world.now()))

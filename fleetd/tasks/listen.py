@@ -114,6 +114,7 @@ class Reception:
         *,
         trusted: Sequence[Network] = (),
         within: float = 2.5,
+        metrics: Any = None,
     ) -> None:
         self.gates = dict(gates)
         self.refused: Counter[tuple[str, int, int]] = Counter()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import httpx
 import msgspec
@@ -34,6 +36,9 @@ class Plan(Struct, frozen=True):
     base_url: str = ""
     token: Callable[[], str] | None = None
     timeout: float = 30.0
+    proxy: str | None = None
+    trust: ssl.SSLContext | None = None
+    since: Callable[[datetime], datetime] | None = None
 
 
 async def poll(
@@ -42,7 +47,10 @@ async def poll(
 ) -> None:  # fmt: skip
     """Ask for ever: each page is kept with its bookmark, so a crash repeats one."""
     name = f"{plan.source}/{plan.feed.name}"
-    async with world.client(timeout=plan.timeout) as http:
+    options: dict[str, Any] = {"timeout": plan.timeout, "proxy": plan.proxy}
+    if plan.trust is not None:
+        options["verify"] = plan.trust
+    async with world.client(**options) as http:
         while True:
             if store.paused(plan.source):
                 health.say("paused", f"fleetd resume {plan.source}")
@@ -62,7 +70,10 @@ async def _page(
 ) -> bool:  # fmt: skip
     """One question and its answer; whether more waits now."""
     feed, now = plan.feed, world.now()
-    ask = feed.ask(store.bookmark(plan.source, feed.name), now)
+    bookmark = store.bookmark(plan.source, feed.name)
+    if bookmark is None and plan.since is not None and feed.begin is not None:
+        bookmark = feed.begin(plan.since(now))
+    ask = feed.ask(bookmark, now)
     if ask is None:
         return False
     if plan.provider.answer is not None:

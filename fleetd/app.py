@@ -1,0 +1,313 @@
+"""Opens, starts and ends everything: nesting is the order of the house."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import structlog
+import trio
+
+from fleetd import config, providers, sinks, systemd, when
+from fleetd.clock import Clock
+from fleetd.config import House
+from fleetd.errors import ConfigError
+from fleetd.pace import Breaker, Bucket
+from fleetd.store import Rules, SinkPlace, Store, open_store
+from fleetd.tasks import control, report
+from fleetd.tasks.board import Board
+from fleetd.tasks.deliver import deliver, plan_of
+from fleetd.tasks.heartbeat import heartbeat, sweep
+from fleetd.tasks.listen import Gate, Reception
+from fleetd.tasks.poll import Plan, poll
+from fleetd.tasks.prune import prune
+from fleetd.tasks.supervise import Health, keep_alive
+from fleetd.web import TLS, Door, Limits, Listener, open_listeners, twins
+from fleetd.world import World
+
+CLOSE_WITHIN = 5.0
+POLLS_PER_SECOND = 5.0
+Loop: TypeAlias = "Callable[[Health], Awaitable[None]]"
+logger = structlog.get_logger()
+
+
+class Daemon:
+    """One running fleetd: one log, and one life after another as the config changes."""
+
+    def __init__(self, house: House, world: World) -> None:
+        self._house = house
+        self._world = world
+        self._sockets = Sockets(world.environ)
+        self._next: House | None = house
+        self._changed = trio.Event()
+
+    async def run(self) -> None:
+        """Serve until told to stop."""
+        world, data = self._world, self._house.daemon.data
+        async with open_store(data, world, rules_of(self._house)) as store:
+            if store.aside:
+                logger.error("log_set_aside", why=store.aside)
+            clock = Clock(world)
+            try:
+                await self._sockets.need(self._house)
+                while self._next is not None:
+                    self._house, self._next = self._next, None
+                    self._changed = trio.Event()
+                    store.adopt(rules_of(self._house))
+                    life = Life(self._house, store, world, clock, self.reload)
+                    await life.live(self._sockets, self._changed)
+            finally:
+                await self._sockets.close()
+
+    async def reload(self, house: House) -> None:
+        """Go on under another config, or raise `ConfigError` and go on as before."""
+        if house.daemon.data != self._house.daemon.data:
+            raise ConfigError("daemon.data cannot change while fleetd runs: restart it")
+        await self._sockets.need(house)
+        self._next = house
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Stop accepting, answer what is in flight, finish held batches, end."""
+        self._next = None
+        self._changed.set()
+
+
+class Sockets:
+    """The places where fleetd listens; those that stay the same outlive a reload."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._open: dict[tuple[str, str], list[Listener]] = {}
+
+    async def need(self, house: House) -> None:
+        """Listen wherever this config says, or raise `ConfigError` and change nothing."""
+        wanted = [
+            *(("webhooks", bind) for bind in house.webhooks.bind),
+            *(("status", bind) for bind in house.status.bind),
+            ("control", f"unix:{house.daemon.data / 'control.sock'}"),
+        ]
+        fresh: dict[tuple[str, str], list[Listener]] = {}
+        try:
+            for room, bind in wanted:
+                if (room, bind) not in self._open:
+                    fresh[room, bind] = await open_listeners(
+                        [bind], name=room, environ=self._environ
+                    )
+        except ConfigError:
+            await _close(fresh)
+            raise
+        gone = {key: self._open.pop(key) for key in set(self._open) - set(wanted)}
+        self._open |= fresh
+        await _close(gone)
+
+    def of(self, room: str) -> list[Listener]:
+        """The listeners of one door."""
+        return [one for (of, _), many in self._open.items() if of == room for one in many]
+
+    async def close(self) -> None:
+        """Listen nowhere."""
+        await _close(self._open)
+        self._open = {}
+
+
+async def _close(sockets: Mapping[tuple[str, str], Sequence[Listener]]) -> None:
+    for many in sockets.values():
+        for one in many:
+            await trio.aclose_forcefully(one)
+
+
+class Life:
+    """Everything that one config starts, ended inside out."""
+
+    def __init__(
+        self, house: House, store: Store, world: World, clock: Clock,
+        reload: Callable[[House], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        self.house = house
+        self.store = store
+        self.world = world
+        self.clock = clock
+        self.board = Board(house, store, world, clock)
+        self._reload = reload
+
+    async def live(self, sockets: Sockets, changed: trio.Event) -> None:
+        """Run until the config changes or the daemon stops."""
+        await self._register()
+        reception = self._reception()
+        self.board.refused = reception.refused
+        async with trio.open_nursery() as outbound:
+            for name in self.house.sinks:
+                self._start(outbound, f"sink:{name}", self._delivery(name))
+            self._keep_house(outbound, reception)
+            doors = await self._open_doors(outbound, sockets, reception)
+            async with trio.open_nursery() as inbound:
+                for plan in self._plans():
+                    name = f"feed:{plan.source}/{plan.feed.name}"
+                    self._start(inbound, name, self._polling(plan))
+                systemd.notify("READY=1")
+                await changed.wait()
+                systemd.notify("STOPPING=1")
+                logger.info("stopping")
+                for door in doors:
+                    await door.close(within=CLOSE_WITHIN)
+                inbound.cancel_scope.cancel()
+            await reception.flush()
+            outbound.cancel_scope.cancel()
+
+    async def _register(self) -> None:
+        house = self.house
+        sources = {name: one.provider for name, one in house.sources.items()}
+        was = {name: one.was for name, one in house.sources.items() if one.was}
+        await self.store.register_sources(sources, was)
+        places = {}
+        for name, table in house.sinks.items():
+            sink = sinks.load(table.kind)
+            start = table.start or ("now" if sink.notifies else "oldest")
+            places[name] = SinkPlace(table.taking(sink.takes), start)
+        kinds = {name: table.kind for name, table in house.sinks.items()}
+        was = {name: table.was for name, table in house.sinks.items() if table.was}
+        await self.store.register_sinks(places, kinds, was)
+
+    def _reception(self) -> Reception:
+        gates = {}
+        for name, source in self.house.sources.items():
+            provider = config.configured(source, providers.load)
+            if source.receives and provider.webhook is not None:
+                gate = Gate(name, source, provider, verified=False)
+                known = self.store.recall(f"verified:{name}").get("mark")
+                gate.verified = known == gate.mark
+                gates[name] = gate
+        webhooks = self.house.webhooks
+        return Reception(
+            gates, self.store, self.clock, trusted=webhooks.trusted_proxies,
+            within=float(webhooks.answer_within), metrics=self.board.metrics,
+        )  # fmt: skip
+
+    def _keep_house(self, outbound: trio.Nursery, reception: Reception) -> None:
+        store, board, clock = self.store, self.board, self.clock
+        self._start(outbound, "prune", lambda health: prune(board, health))
+        self._start(
+            outbound, "heartbeat", lambda health: heartbeat(board, reception, health)
+        )
+        self._start(outbound, "sweep", lambda health: sweep(store, health))
+        self._start(outbound, "clock", lambda health: clock.watch(health))
+
+    async def _open_doors(
+        self, outbound: trio.Nursery, sockets: Sockets, reception: Reception
+    ) -> list[Door]:
+        webhooks, board = self.house.webhooks, self.board
+        tls = None
+        if webhooks.tls_cert and webhooks.tls_key:
+            tls = TLS(webhooks.tls_cert, webhooks.tls_key)
+        limits = Limits(
+            max_body=int(webhooks.max_body),
+            max_in_flight=int(webhooks.max_in_flight),
+            admits=reception.admits,
+        )
+        token = self.house.status.token
+        said = report.handler(
+            board, token.reveal() if token else None, self.house.status.bind
+        )
+        rooms = {
+            "webhooks": Door(reception.receive, limits),
+            "status": Door(said),
+            "control": Door(control.handler(board, self._reload)),
+        }
+        for room, door in rooms.items():
+            listeners = twins(sockets.of(room), tls if room == "webhooks" else None)
+            await outbound.start(door.serve, listeners)
+        board.doors = rooms
+        return list(rooms.values())
+
+    def _delivery(self, name: str) -> Loop:
+        table = self.house.sinks[name]
+        sink = sinks.load(table.kind)
+        place = str(self.house.daemon.data / "sinks" / name)
+
+        async def run(health: Health) -> None:
+            await deliver(
+                name, sink, plan_of(sink, table), config=table.settings,
+                store=self.store, world=self.world, health=health, place=place,
+                metrics=self.board.metrics,
+            )  # fmt: skip
+
+        return run
+
+    def _plans(self) -> list[Plan]:
+        """One plan a feed of every source that polls."""
+        plans = []
+        for name, source in self.house.sources.items():
+            provider = config.configured(source, providers.load)
+            if source.token is None and provider.answer is None:
+                continue
+            for feed in provider.feeds:
+                if source.feeds is not None and feed.name not in source.feeds:
+                    continue
+                every = (source.feeds or {}).get(feed.name)
+                plans.append(
+                    Plan(
+                        name, provider, feed, float(every or feed.every),
+                        str(source.base_url or provider.base_url),
+                        source.token.reveal if source.token else None,
+                        float(source.timeout),
+                        source.proxy.reveal() if source.proxy else None,
+                        trust(source.ca),
+                        self._since(source.since),
+                    )  # fmt: skip
+                )
+        return plans
+
+    def _since(self, word: str | None) -> Callable[[datetime], datetime] | None:
+        """How far a feed that was never read goes back, if the config says."""
+        if word is None:
+            return None
+        if word == "all":
+            return lambda _now: datetime.min.replace(tzinfo=UTC)
+        zone = self.house.daemon.timezone.info
+        return lambda now: when.resolve(word, now, zone)
+
+    def _polling(self, plan: Plan) -> Loop:
+        bucket = Bucket(POLLS_PER_SECOND, 1, filled_at=trio.current_time())
+
+        async def run(health: Health) -> None:
+            await poll(
+                plan, store=self.store, world=self.world, health=health,
+                clock=self.clock, bucket=bucket,
+            )  # fmt: skip
+
+        return run
+
+    def _start(self, nursery: trio.Nursery, name: str, loop: Loop) -> None:
+        health = Health(self.world.now)
+        self.board.healths[name] = health
+        task = partial(loop, health)
+        breaker = Breaker(self.world.chance)
+        nursery.start_soon(keep_alive, name, task, health, breaker, name=name)
+
+
+def rules_of(house: House) -> Rules:
+    """What the log may hold, as the config says."""
+    keep = house.store.keep
+    return Rules(
+        max_disk=int(house.store.max_disk) or None,
+        keep=keep.of("default"),
+        keep_kinds={kind: float(span) for kind, span in keep.items()},
+        keep_raw=float(house.store.keep_raw),
+        dedupe_window=float(house.store.dedupe_window),
+        keep_ledger=float(house.store.keep_ledger),
+    )
+
+
+def trust(ca: Path | None) -> ssl.SSLContext | None:
+    """The certificates a source is believed by, if not the usual ones."""
+    if ca is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=str(ca))
+    except OSError as bad:
+        raise ConfigError(f"ca: cannot read certificates from {ca}: {bad}") from bad

@@ -1,0 +1,85 @@
+"""Run the daemon in the foreground; SIGTERM stops it, SIGHUP reads the config again."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from functools import partial
+
+import structlog
+import trio
+
+from fleetd import __version__, config, logs, providers, sinks, systemd
+from fleetd.app import Daemon
+from fleetd.errors import ConfigError
+from fleetd.world import World
+
+SWITCH_S = 0.0005  # how soon the log's thread gets the interpreter back after a sync
+logger = structlog.get_logger()
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Only the config, which every command takes."""
+    del parser
+
+
+def main(chosen: argparse.Namespace) -> int:
+    """Until it is told to stop."""
+    sys.setswitchinterval(SWITCH_S)
+    house = read(chosen)
+    logs.setup(house.daemon.log_level, house.daemon.log_format)
+    logger.info(
+        "starting", version=__version__, pid=os.getpid(), config=str(house.path)
+    )
+    for warning in config.warnings(house):
+        logger.warning("config_warning", why=warning)
+    trio.run(_run, chosen, house, strict_exception_groups=True)
+    logger.info("stopped")
+    return 0
+
+
+def read(chosen: argparse.Namespace) -> config.House:
+    """The config as it stands in the file now, with every secret found."""
+    return config.ready(chosen.config, os.environ, providers.load, sinks.load)
+
+
+async def _run(chosen: argparse.Namespace, house: config.House) -> None:
+    daemon = Daemon(house, World())
+    async with trio.open_nursery() as nursery:
+        reread = partial(read, chosen)
+        nursery.start_soon(_obey, daemon, reread, nursery.cancel_scope)
+        await daemon.run()
+        nursery.cancel_scope.cancel()
+
+
+async def _obey(
+    daemon: Daemon, reread: partial[config.House], everything: trio.CancelScope
+) -> None:
+    """A first SIGTERM or SIGINT drains, a second one stops at once, SIGHUP reloads."""
+    asked = False
+    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    with trio.open_signal_receiver(*wanted) as signals:
+        async for number in signals:
+            if number == signal.SIGHUP:
+                await _reload(daemon, reread)
+            elif asked:
+                everything.cancel()
+            else:
+                asked = True
+                daemon.stop()
+
+
+async def _reload(daemon: Daemon, reread: partial[config.House]) -> None:
+    """All or nothing: a bad config is told of, and changes nothing."""
+    systemd.notify("RELOADING=1")
+    try:
+        house = reread()
+        await daemon.reload(house)
+    except ConfigError as bad:
+        logger.error("config_refused", why=str(bad))  # noqa: TRY400  no traceback
+        systemd.notify("READY=1")
+        return
+    logs.setup(house.daemon.log_level, house.daemon.log_format)
+    logger.info("config_taken", config=str(house.path))

@@ -1,0 +1,221 @@
+"""What status, metrics and the ledger read: sums and edges, never a scan of the log."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+import apsw
+from msgspec import Struct
+
+from fleetd.store.totals import HOUR_MS
+
+SUMS = "SELECT scope, kind, outcome, why, n FROM sums"
+HOURS = (
+    "SELECT scope, hour, kind, outcome, why, n FROM totals"
+    " WHERE hour >= ? AND hour < ? ORDER BY scope, hour"
+)
+NAMES = "SELECT id, side, name, provider FROM names"
+EDGE = "SELECT id, newest_seq, newest_raw, received_ms, created_ms FROM log"
+OLDEST = "SELECT seq, received_ms FROM events ORDER BY seq LIMIT 1"
+NEXT = "SELECT seq, received_ms FROM events WHERE seq >= ? ORDER BY seq LIMIT 1"
+NEXT_OF_LANE = (
+    "SELECT seq, received_ms FROM (SELECT seq, received_ms, lane FROM events"
+    " WHERE seq > ? ORDER BY seq LIMIT 20000) WHERE lane = ? LIMIT 1"
+)
+NEXT_SAFETY = (
+    "SELECT seq, received_ms FROM events WHERE lane = 1 AND seq > ? ORDER BY seq LIMIT 1"
+)
+BOOKMARKS = "SELECT source, feed, value, success_ms FROM bookmarks"
+CURSORS = "SELECT sink, lane, seq, waiting FROM cursors"
+MINUTES = "SELECT minute, state FROM minutes WHERE minute >= ? AND minute < ? ORDER BY 1"
+LAST_TAKEN = (
+    "SELECT sink, max(at_ms) FROM (SELECT sink, at_ms, verdict FROM attempts"
+    " ORDER BY id DESC LIMIT 5000) WHERE verdict = 'taken' GROUP BY sink"
+)
+LAST_RAW = (
+    "SELECT source, max(received_ms) FROM"
+    " (SELECT source, received_ms FROM raw ORDER BY id DESC LIMIT 5000) GROUP BY source"
+)
+HEARD = (
+    "SELECT DISTINCT hour FROM totals"
+    " WHERE scope = ? AND hour >= ? AND outcome = 'received' AND n > 0 ORDER BY hour"
+)
+UNVERIFIED = "SELECT source, count(*) FROM unverified GROUP BY source"
+
+
+class Scope(Struct, frozen=True):
+    """A source or sink, as the log numbers it."""
+
+    id: int
+    side: str
+    name: str
+    provider: str
+
+
+class Hourly(Struct, frozen=True):
+    """One row of the ledger."""
+
+    scope: int
+    hour: int
+    kind: int
+    outcome: str
+    why: str
+    n: int
+
+
+class Sums:
+    """The ledger over all hours."""
+
+    def __init__(self, rows: list[tuple[int, int, str, str, int]]) -> None:
+        self.rows = rows
+        self._of: dict[int, Counter[str]] = defaultdict(Counter)
+        self._why: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
+        for scope, _kind, outcome, why, n in rows:
+            self._of[scope][outcome] += n
+            self._why[scope, outcome][why] += n
+
+    def of(self, scope: int, outcome: str) -> int:
+        """How many of an outcome, all kinds and reasons."""
+        found = self._of.get(scope)
+        return found[outcome] if found else 0
+
+    def whys(self, scope: int, outcome: str) -> dict[str, int]:
+        """The same by reason."""
+        return dict(self._why.get((scope, outcome), {}))
+
+    def refused(self, scope: int) -> int:
+        """Requests refused; what was kept as unverified is among them by its status."""
+        whys = self.whys(scope, "refused")
+        return sum(n for why, n in whys.items() if why != "unverified")
+
+    def stored(self) -> int:
+        """Events ever stored."""
+        return sum(n for _, _, outcome, _, n in self.rows if outcome == "stored")
+
+
+class Snapshot(Struct, frozen=True):
+    """What the log's own rows say of its state at one moment."""
+
+    log_id: str
+    newest_seq: int
+    received_ms: int
+    created_ms: int
+    oldest_seq: int | None
+    oldest_ms: int | None
+    pages: int
+    free_pages: int
+    page_bytes: int
+    scopes: tuple[Scope, ...]
+    sums: Sums
+    bookmarks: dict[tuple[int, str], int]
+    cursors: dict[tuple[int, int], tuple[int, int]]
+    unverified: dict[int, int]
+
+    def scope(self, side: str, name: str) -> int:
+        """The number of a source or sink; 0 if the log never knew it."""
+        found = (one.id for one in self.scopes if (one.side, one.name) == (side, name))
+        return next(found, 0)
+
+
+def snapshot(db: apsw.Connection) -> Snapshot:
+    """Look once; the same cost with five rows in the log or with five million."""
+    log_id, newest, _, received, created = db.execute(EDGE).get
+    oldest = db.execute(OLDEST).get or (None, None)
+    return Snapshot(
+        log_id, newest, received, created, oldest[0], oldest[1],
+        int(db.pragma("page_count")), int(db.pragma("freelist_count")),
+        int(db.pragma("page_size")), tuple(scopes(db)),
+        Sums(list(db.execute(SUMS))),
+        {(source, feed): ms for source, feed, _, ms in db.execute(BOOKMARKS)},
+        {(sink, lane): (seq, n) for sink, lane, seq, n in db.execute(CURSORS)},
+        dict(db.execute(UNVERIFIED)),
+    )  # fmt: skip
+
+
+def scopes(db: apsw.Connection) -> Iterator[Scope]:
+    """Every source and sink that the log ever knew."""
+    return (Scope(*row) for row in db.execute(NAMES))
+
+
+def hours(db: apsw.Connection, first: int, until: int) -> list[Hourly]:
+    """The ledger's rows of the hours from `first` up to and without `until`."""
+    return [Hourly(*row) for row in db.execute(HOURS, (first, until))]
+
+
+def last_taken(db: apsw.Connection) -> dict[int, int]:
+    """When each sink last took something, of the newest attempts."""
+    return dict(db.execute(LAST_TAKEN))
+
+
+def last_raw(db: apsw.Connection) -> dict[int, int]:
+    """When each source last sent something that was kept, of the newest bodies."""
+    return dict(db.execute(LAST_RAW))
+
+
+def longest_silence(db: apsw.Connection, source: int, since_ms: int) -> int | None:
+    """The most hours between two hours in which the source was heard, if it was often."""
+    heard = [hour for (hour,) in db.execute(HEARD, (source, since_ms // HOUR_MS))]
+    gaps = [later - earlier for earlier, later in zip(heard, heard[1:], strict=False)]
+    return max(gaps, default=None)
+
+
+def first_after(db: apsw.Connection, seq: int, lane: int) -> tuple[int, int] | None:
+    """The first event of a lane beyond `seq`: its seq and arrival; a bounded look."""
+    if lane == 1:
+        found = db.execute(NEXT_SAFETY, (seq,)).get
+    else:
+        found = db.execute(NEXT_OF_LANE, (seq, lane)).get
+    return found if found is None else (found[0], found[1])
+
+
+def seq_at(db: apsw.Connection, ms: int) -> int:
+    """The first seq that arrived at `ms` or later; one past the newest if none did.
+
+    Arrival never goes backwards, so halving finds it: some 25 looks in a long log.
+    """
+    newest = int(db.execute("SELECT newest_seq FROM log").get)
+    low = (db.execute(OLDEST).get or (newest + 1, 0))[0]
+    high = newest + 1
+    while low < high:
+        middle = (low + high) // 2
+        row = db.execute(NEXT, (middle,)).get
+        if row is None or row[1] >= ms:
+            high = middle
+        else:
+            low = row[0] + 1
+    found = db.execute(NEXT, (low,)).get
+    return int(found[0]) if found else newest + 1
+
+
+class Outage(Struct, frozen=True):
+    """Minutes in which fleetd was down, refusing or offline; `until` is exclusive."""
+
+    state: str
+    since: int
+    until: int
+
+
+def outages(
+    db: apsw.Connection, first: int, until: int, created: int
+) -> list[Outage]:
+    """Where the minutes say anything but `up`, from `first` up to `until` (minutes)."""
+    first = max(first, created)
+    found: list[Outage] = []
+    expected = first
+    for minute, state in db.execute(MINUTES, (first, until)):
+        if minute > expected:
+            _extend(found, "down", expected, minute)
+        if state != "up":
+            _extend(found, state, minute, minute + 1)
+        expected = minute + 1
+    if until > expected:
+        _extend(found, "down", expected, until)
+    return found
+
+
+def _extend(found: list[Outage], state: str, since: int, until: int) -> None:
+    if found and found[-1].state == state and found[-1].until == since:
+        found[-1] = Outage(state, found[-1].since, until)
+    else:
+        found.append(Outage(state, since, until))
