@@ -34,7 +34,8 @@ STATUS: tuple[tuple[type[FleetdError], int], ...] = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status says how it went."""
-    MASK.guard_crashes()
+    if argv is None:  # the process is ours
+        MASK.guard_crashes()
     try:
         status = run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()

@@ -41,6 +41,10 @@ class Own(Struct, frozen=True, forbid_unknown_fields=True):
     url: str
     signing_secret: Secret | None = None
 
+    def __post_init__(self) -> None:
+        if not self.url:
+            raise ValueError("url: is empty")
+
 
 def acme(name: str) -> Provider:
     if name != "acme":
@@ -125,6 +129,7 @@ WRONG = [
     (LEAST + '[sources.n]\nprovider="acme"\n[sources.n.keys]\na="Bearer abc"', "6: sources.n.keys.a: this looks like the secret itself"),
     (LEAST + '[sinks.s]\nkind="plaice"', "4: sinks.s.kind: no sink 'plaice'"),
     (LEAST + '[sinks.s]\nkind="place"', "3: sinks.s.url: is missing"),
+    (LEAST + '[sinks.s]\nkind="place"\nurl=""', "5: sinks.s.url: is empty"),
     (LEAST + '[sinks.s]\nkind="place"\nurl=3', "5: sinks.s.url: takes text, not a whole number"),
     (LEAST + '[sinks.s]\nkind="place"\nurl="u"\nsining_secret="env:X"', "6: sinks.s.sining_secret: no such key; did you mean `signing_secret`?"),
     (LEAST + '[sinks.s]\nkind="place"\nurl="u"\ntakes=["safty"]', '6: sinks.s.takes: no kind "safty"; did you mean "safety"?'),

@@ -160,6 +160,8 @@ def doubts(house: House) -> Iterator[str]:
         yield "no sinks: events stay in the log and go nowhere"
     elif not any("safety" in taking.kinds for taking in takings):
         yield "no sink takes `safety`: crashes and SOS would ring nowhere"
+    if house.webhooks.public_url.startswith("http://"):
+        yield "webhooks.public_url is not https: vendors send nowhere else"
     for name, source in house.sources.items():
         if not source.receives and not polls(source):
             keys = "`webhook_secret` (receives) and no `token` (polls)"

@@ -222,11 +222,17 @@ def _fit_source(reader: Reader, source: Source, vendor: Load) -> Source:
         try:
             provider = provider.configured(settings)
         except (ConfigError, ValueError) as bad:
-            report.add(where, str(bad))
+            report.told(
+                where, str(bad), (*own_keys(provider.settings), *source.own.common)
+            )
             return source
     for key, why in _useless(source, provider):
         report.add((*where, key), why)
     return msgspec.structs.replace(source, settings=settings)
+
+
+def own_keys(settings: type[Struct] | None) -> tuple[str, ...]:
+    return keys_in(settings) if settings else ()
 
 
 def _useless(source: Source, provider: Any) -> Iterator[tuple[str, str]]:

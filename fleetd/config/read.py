@@ -92,7 +92,7 @@ class Reader:
         except BadKeyError as bad:
             self.report.add((*where, bad.key) if bad.key else where, str(bad))
         except (ValueError, TypeError) as bad:
-            self.report.add(where, str(bad))
+            self.report.told(where, str(bad), keys_in(kind))
         return None
 
     def _hook(self, kind: type[Any], value: object) -> Any:

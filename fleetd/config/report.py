@@ -30,6 +30,14 @@ class Report:
         place = f"{self.path}:{line}" if line else f"{self.path}"
         self.bad.append(f"{place}: {dotted(where)}: {why}")
 
+    def told(self, where: Where, why: str, keys: tuple[str, ...]) -> None:
+        """Pass on what a plug-in says of its table; `key: why` goes to the key."""
+        key, colon, rest = why.partition(": ")
+        if colon and key in keys:
+            self.add((*where, key), rest)
+        else:
+            self.add(where, why)
+
     def unknown(self, where: Where, known: tuple[str, ...]) -> None:
         """Complain about a key that nobody reads, with the nearest that is read."""
         close = nearest(where[-1], known)
