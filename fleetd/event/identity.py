@@ -1,0 +1,111 @@
+"""What makes two copies one event, and the rules every event is held to."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from fleetd.event.kinds import AnyEvent, Duty, Event, Position, Safety, pack
+from fleetd.event.words import VIN, text, vin_of
+
+NORMAL, SAFETY = 0, 1
+URGENT = frozenset({"sos", "panic", "crash", "rollover"})
+TEXTS = ("vehicle", "number", "vin", "driver", "driver_name")
+
+
+def has_fix(event: Position) -> bool:
+    """Whether there is a place to speak of: not 0,0, not out of range, not missing."""
+    lat, lon = event.latitude, event.longitude
+    if lat is None or lon is None or (lat == 0 and lon == 0):
+        return False
+    return -90 <= lat <= 90 and -180 <= lon <= 180
+
+
+def tidy(event: AnyEvent) -> AnyEvent:
+    """The event by the house's own rules, whatever its vendor's file let through.
+
+    Text is trimmed and never empty, a VIN is one or null, a heading is below 360.
+    """
+    changes: dict[str, Any] = {}
+    for name in TEXTS:
+        value = getattr(event, name)
+        if value is not None and (not value or value[0] <= " " or value[-1] <= " "):
+            changes[name] = text(value)
+    vin = changes.get("vin", event.vin)
+    if vin is not None and not VIN.fullmatch(vin):
+        changes["vin"] = vin_of(vin)
+    if isinstance(event, Position):
+        heading = event.heading_degrees
+        if heading is not None and not 0 <= heading < 360:
+            changes["heading_degrees"] = heading % 360
+        place = event.location_description
+        if place is not None and (not place or place[0] <= " " or place[-1] <= " "):
+            changes["location_description"] = text(place)
+    return msgspec.structs.replace(event, **changes) if changes else event
+
+
+def content_of(event: Event) -> str:
+    """A hash of what a directory record says, whenever it said so."""
+    bare = msgspec.structs.replace(event, at=None, revision=None, flags=())
+    return hashlib.blake2b(pack(bare), digest_size=10).hexdigest()
+
+
+def lane_of(event: Event) -> int:
+    """Safety for what somebody must hear now, else normal."""
+    if isinstance(event, Safety):
+        urgent = event.type in URGENT or event.severity == "severe"
+        return SAFETY if urgent else NORMAL
+    if isinstance(event, Duty) and event.type == "violation":
+        return SAFETY
+    return NORMAL
+
+
+def filled(event: Event) -> int:
+    """Which columns say something, as bits in the order of the struct."""
+    mask, bit = 0, 1
+    for value in msgspec.structs.astuple(event):
+        if value is not None:
+            mask |= bit
+        bit <<= 1
+    return mask
+
+
+def merged(first: AnyEvent, later: AnyEvent) -> AnyEvent:
+    """The first copy with its nulls filled from a later one."""
+    fields = msgspec.structs.fields(first)
+    missing = {
+        one.name: getattr(later, one.name)
+        for one in fields
+        if getattr(first, one.name) is None and getattr(later, one.name) is not None
+    }
+    return msgspec.structs.replace(first, **missing)
+
+
+def tag_of(event: Event) -> str:
+    """What tells one copy of an id from another: updated-at, a hash of what it says, or 0."""
+    if event.revision is not None:
+        return str(event.revision)
+    if not event.changes:
+        return "0"
+    return hashlib.blake2b(pack(event), digest_size=10).hexdigest()
+
+
+def tag_of_record(event: Event, content: str, stands: str) -> str:
+    """The same for a directory record; `stands` is the content that it replaces.
+
+    A change and its return are two changes, while the same listing twice is none.
+    """
+    if event.revision is not None:
+        return str(event.revision)
+    return f"{stands}>{content}"
+
+
+def dedupe_key(source: str, event: Event, tag: str, day: int) -> bytes:
+    """Twelve bytes: the UTC day since 1970, then 10 of BLAKE2b over the identity.
+
+    The day in front keeps inserts in warm pages and lets whole days be dropped.
+    """
+    identity = f"{source}\0{event.kind}\0{event.id}\0{tag}".encode()
+    return day.to_bytes(2, "big") + hashlib.blake2b(identity, digest_size=10).digest()

@@ -1,0 +1,43 @@
+"""Texts, times and units as every vendor's file reads them."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+
+MPH_PER_KPH = 1 / 1.609344
+MPH_PER_MPS = 2.2369362921
+MILES_PER_METRE = 1 / 1609.344
+VIN = re.compile(r"[A-HJ-NPR-Z0-9]{17}")
+DAY_MS = 86_400_000
+
+
+def text(value: object) -> str | None:
+    """A vendor's text or number as trimmed text; empty is null."""
+    if value is None or isinstance(value, bool):
+        return None
+    return str(value).strip() or None
+
+
+def vin_of(value: object) -> str | None:
+    """A VIN in upper case, or null where it is none."""
+    found = text(value)
+    return found.upper() if found and VIN.fullmatch(found.upper()) else None
+
+
+def millis(moment: datetime) -> int:
+    """Whole milliseconds since 1970, UTC."""
+    return math.floor(moment.timestamp()) * 1000 + moment.microsecond // 1000
+
+
+def moment_of(ms: int) -> datetime:
+    """The aware UTC moment of so many milliseconds since 1970."""
+    return datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
+
+
+def stamp(moment: datetime | None) -> str | None:
+    """`2026-11-21T22:05:03.120Z`, the one way a time is printed."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
