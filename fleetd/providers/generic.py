@@ -279,7 +279,7 @@ def unpack(items: Steps, request: Request) -> Unpacked:
         raise PayloadError(why) from bad
     if len(found) > MOST_ITEMS:
         raise PayloadError(f"more than {MOST_ITEMS} items in one body")
-    return Unpacked([Record(FEED, one) for one in found], empty=not found)
+    return Unpacked([Record(FEED, one) for one in found], empty=int(not found))
 
 
 def _items(body: bytes, steps: Steps) -> Sequence[bytes | msgspec.Raw]:

@@ -270,7 +270,7 @@ def verify(request: Request, secrets: Sequence[str]) -> datetime | None:
 
 def unpack(request: Request) -> Unpacked:
     records = _records(request.body)
-    return Unpacked(records, empty=not records)
+    return Unpacked(records, empty=int(not records))
 
 
 def sign(body: bytes, secret: str, _now: datetime) -> Mapping[str, str]:
