@@ -146,7 +146,7 @@ def test_a_missing_secret_is_an_error_and_an_unseen_one_is_a_note(tmp_path):
     verdict = verdict_on(file(tmp_path, text))
 
     assert not verdict.ok
-    assert verdict.errors[0].startswith("sources.demo.webhook_secret: env:UNSET is not")
+    assert "toml:5: sources.demo.webhook_secret: env:UNSET is not" in verdict.errors[0]
     assert "secret:demo is for the service to see" in verdict.notes[0]
 
 

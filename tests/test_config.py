@@ -220,6 +220,34 @@ def test_a_secret_that_cannot_be_the_vendors_is_refused_without_showing_it():
     assert "wrong-kind" not in str(caught.value)
 
 
+def ready(text: str, path: Path, environ: dict[str, str]) -> config.House:
+    path.write_text(text)
+    return config.ready(path, environ, acme, place)
+
+
+def test_a_start_without_its_secrets_names_the_line_of_each(tmp_path):
+    text = (
+        LEAST + '[sources.n]\nprovider="acme"\nwebhook_secret="env:S"\ntoken="env:T"\n'
+    )
+    path = tmp_path / "f.toml"
+
+    with pytest.raises(ConfigError) as caught:
+        ready(text, path, {})
+
+    said = str(caught.value)
+    assert f"{path}:5: sources.n.webhook_secret: env:S is not set" in said
+    assert f"{path}:6: sources.n.token: env:T is not set" in said
+
+
+def test_a_house_that_is_ready_has_every_secret_at_hand(tmp_path):
+    text = LEAST + '[sources.n]\nprovider="acme"\nwebhook_secret="env:S"\n'
+
+    house = ready(text, tmp_path / "f.toml", {"S": "whsec_1"})
+
+    assert house.sources["n"].webhook_secret.reveal() == ("whsec_1",)
+    assert house.sources["n"].settings == Extra()
+
+
 def test_the_file_is_the_given_one_else_the_environment_else_here(tmp_path):
     given = tmp_path / "a.toml"
 

@@ -82,7 +82,8 @@ def judge(house: House, world: World) -> Verdict:
     seen = secrets.survey(house, world.environ)
     for secret, value in seen.found:
         secret.settle(value)
-    errors, notes = list(seen.missing), list(seen.unseen)
+    errors = [config.placed(house, one) for one in seen.missing]
+    notes = list(seen.unseen)
     try:
         config.judge_secrets(house, providers.load)
     except ConfigError as bad:

@@ -49,10 +49,35 @@ from fleetd.masking import MASK
 from fleetd.world import wall_clock
 
 __all__ = [
-    "Auth", "BaseUrl", "Bind", "Daemon", "Feeds", "House", "Keep", "MaxDisk",
-    "Name", "Network", "Part", "Seconds", "SinkTable", "Size", "Source", "Status",
-    "Store", "Url", "Webhooks", "configured", "find", "fitted", "judge_secrets",
-    "load", "nearest", "parse", "ready", "warnings", "where_of",
+    "Auth",
+    "BaseUrl",
+    "Bind",
+    "Daemon",
+    "Feeds",
+    "House",
+    "Keep",
+    "MaxDisk",
+    "Name",
+    "Network",
+    "Part",
+    "Seconds",
+    "SinkTable",
+    "Size",
+    "Source",
+    "Status",
+    "Store",
+    "Url",
+    "Webhooks",
+    "configured",
+    "find",
+    "fitted",
+    "judge_secrets",
+    "load",
+    "nearest",
+    "parse",
+    "placed",
+    "ready",
+    "warnings",
 ]  # fmt: skip
 LARGEST = 1 << 20
 SYSTEM = Path("/etc/fleetd/fleetd.toml")
@@ -72,7 +97,11 @@ def ready(
 ) -> House:
     """The file as a daemon needs it: read, fitted, and every secret found."""
     house = fitted(load(path, environ), vendor, sink)
-    secrets.resolve(house, environ)
+    try:
+        secrets.resolve(house, environ)
+    except ConfigError as bad:
+        lines = str(bad).splitlines()
+        raise ConfigError("\n".join(placed(house, one) for one in lines)) from bad
     judge_secrets(house, vendor)
     return house
 
@@ -302,6 +331,8 @@ def warnings(house: House) -> list[str]:
     ]
 
 
-def where_of(house: House, key: Where) -> int | None:
-    """The line of a key in the file."""
-    return Report(house.path, house.lines).line(key)
+def placed(house: House, said: str) -> str:
+    """`sources.north.token: why`, with the file and the line in front."""
+    key: Where = tuple(said.partition(":")[0].split("."))
+    line = Report(house.path, house.lines).line(key)
+    return f"{house.path}:{line}: {said}" if line else f"{house.path}: {said}"
