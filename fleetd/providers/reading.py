@@ -54,7 +54,7 @@ def tidied(
             record[key] = MASKED
         elif isinstance(value, dict | list | int):
             record[key] = _tidied(value, secrets, room - 1)
-        if key[:1].isupper() and (plain := recased(key)) not in record:
+        if not key.islower() and (plain := recased(key)) not in record:
             record[plain] = record.pop(key)
     return record
 
@@ -71,9 +71,11 @@ def _tidied(value: Any, secrets: frozenset[str], room: int) -> Any:
     return value
 
 
+@lru_cache(maxsize=2048)
 def recased(key: str) -> str:
-    """`ID` as `id`, `Number` as `number`, `ExternalIds` as `externalIds`."""
-    return key.lower() if key.isupper() else key[:1].lower() + key[1:]
+    """`ID` as `id`, `Vehicle_ID` as `vehicle_id`, `ExternalIds` as `externalIds`."""
+    plain = key.isupper() or "_" in key
+    return key.lower() if plain else key[:1].lower() + key[1:]
 
 
 def ident(value: object) -> str | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 import msgspec
@@ -21,7 +22,7 @@ from fleetd.event import Record
 from fleetd.providers.contract import Provider, Unpacked, Webhook
 from fleetd.providers.motive.positions import position
 from fleetd.providers.motive.records import SECRETS, record
-from fleetd.providers.reading import UNREADABLE, short
+from fleetd.providers.reading import UNREADABLE, loads, short, words
 from fleetd.providers.signing import check_hmac, from_hex
 from fleetd.web import Request
 
@@ -93,7 +94,7 @@ def batch(items: Sequence[bytes]) -> Unpacked:
     records = []
     for item in items:
         action = action_of(item)
-        if action != "test":
+        if action is None or action.strip().lower() != "test":
             feed = "positions" if action in POINTS else "records"
             records.append(Record(feed, item))
     return Unpacked(records, empty=len(items) - len(records))
@@ -102,11 +103,18 @@ def batch(items: Sequence[bytes]) -> Unpacked:
 def action_of(item: bytes) -> str | None:
     """The action of one record; None leaves the complaint to its normalizer."""
     try:
-        return _head(item).action
+        action = _head(item).action
     except msgspec.ValidationError:
-        return None
+        action = None
     except UNREADABLE as bad:
         raise PayloadError(f"not JSON: {short(bad)}") from bad
+    return action or _action_anyhow(item)
+
+
+def _action_anyhow(item: bytes) -> str | None:
+    with suppress(PayloadError):
+        return words(loads(item), "action")
+    return None
 
 
 def authorize(token: str) -> Mapping[str, str]:

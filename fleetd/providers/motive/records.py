@@ -29,6 +29,7 @@ from fleetd.providers.motive.people import (
     driver_of,
     full_name,
     metric,
+    vehicle_of,
     who,
 )
 from fleetd.providers.motive.positions import lenient
@@ -41,6 +42,7 @@ from fleetd.providers.reading import (
     link,
     loads,
     moment,
+    near,
     number,
     objects,
     print_of,
@@ -344,13 +346,16 @@ def other(told: Wire, named: str) -> Other:
     """An action we do not know; its id may be anything's, so the action joins it."""
     action = snake(words(told, "action") or "") or "unknown"
     given = words(told, "id")
+    whose = who(told)
+    if whose["vehicle"] is None:
+        whose |= vehicle_of(dict(near(told, frozenset({"vehicle", "current_vehicle"}))))
     return Other(
         id=f"{action}:{given}" if given else named,
         at=moment(told, *HAPPENED),
         revision=when_ms(told, "updated_at"),
         type=action,
         detail=rest(told, *TOLD),
-        **who(told),
+        **whose,
     )
 
 

@@ -91,9 +91,10 @@ def unpack(request: Request) -> Unpacked:
     try:
         kind = _head(request.body).type
     except msgspec.ValidationError:
-        kind = words(loads(request.body), "eventType")
+        kind = None
     except UNREADABLE as bad:
         raise PayloadError(f"not JSON: {short(bad)}") from bad
+    kind = kind or words(loads(request.body), "eventType")
     if kind and kind.strip().lower() == "ping":
         return Unpacked((), empty=1)
     return Unpacked([Record("webhook", request.body)])

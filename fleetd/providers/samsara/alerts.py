@@ -55,7 +55,7 @@ def incident(body: Wire, named: str) -> AnyEvent:
 
 
 def identity(data: Wire, layers: tuple[Wire, ...], known: str | None) -> str | None:
-    """`configurationId@happenedAtTime@object`, the object being whatever it is about."""
+    """`configurationId@happenedAtTime@object`: vehicle, driver, or what there is."""
     rule, ms = words(data, "configurationId"), when_ms(data, "happenedAtTime")
     if rule is None or ms is None:
         return None
