@@ -28,7 +28,9 @@ class Gap(Struct, frozen=True):
     has: int
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.what}: {self.wants} came and {self.has} are accounted"
+        return (
+            f"{self.name}: {self.what}: {self.wants} came and {self.has} are accounted"
+        )
 
 
 class Reach(Struct, frozen=True):
@@ -72,9 +74,7 @@ def gaps(
     return found
 
 
-def _source(
-    scope: Scope, of: Mapping[tuple[int, int], Counter[str]]
-) -> Iterable[Gap]:
+def _source(scope: Scope, of: Mapping[tuple[int, int], Counter[str]]) -> Iterable[Gap]:
     for (number, hour), n in of.items():
         if number != scope.id:
             continue

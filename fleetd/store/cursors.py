@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -11,9 +11,9 @@ import msgspec
 from msgspec import Struct
 
 from fleetd.errors import ConfigError
-from fleetd.event import CODES, NORMAL, SAFETY
+from fleetd.event import CODES, KINDS, NORMAL, SAFETY, Entry, unpack
 from fleetd.store.log import Tx
-from fleetd.store.moves import Attempt, Burial, Entry, Read
+from fleetd.store.moves import Attempt, Burial, Read
 from fleetd.store.rows import spread
 from fleetd.store.totals import HOUR_MS
 from fleetd.taking import Taking
@@ -170,13 +170,11 @@ class Place(Struct, frozen=True):
         tx.log.takings = {name: one.taking for name, one in self.sinks.items()}
         return found
 
-    def _one(
-        self, tx: Tx, name: str, place: SinkPlace, lane: int
-    ) -> tuple[int, int]:
+    def _one(self, tx: Tx, name: str, place: SinkPlace, lane: int) -> tuple[int, int]:
         sink, taking = tx.log.scope("sink", name), place.taking
         words = fingerprint(taking)
         row = tx.db.execute(CURSOR, (sink, lane)).get
-        seq, waiting, under = row or (first_of(tx.db, place, tx.seq), 0, "")
+        seq, waiting, under = row or (first_of(place, self.asof), 0, "")
         if row is None or under != words or (name, lane) in self.counted:
             waiting = self.counted.get((name, lane), 0)
             waiting += count_waiting(tx.db, max(seq, self.asof), tx.seq, lane, taking,
@@ -189,7 +187,7 @@ def _sources(tx: Tx) -> list[tuple[str, int]]:
     return [(name, n) for (side, name), n in tx.log.names.items() if side == "source"]
 
 
-def first_of(db: apsw.Connection, place: SinkPlace, newest: int) -> int:
+def first_of(place: SinkPlace, newest: int) -> int:
     """The cursor of a sink that is new: before everything, or after it."""
     return newest if place.start == "now" else 0
 
@@ -223,15 +221,14 @@ def count_waiting(
         ours = [sources[name] for name in taking.sources if name in sources]
         wanted = msgspec.json.encode(ours).decode()
         row = (after, upto, lane, kinds, int(not taking.sources), wanted)
-        return int(db.execute(COUNT, row).get)
+        found: int = db.execute(COUNT, row).get
+        return found
     return _choose(db, (after, upto, lane, kinds), taking, sources)
 
 
 def _choose(
     db: apsw.Connection, row: tuple[Any, ...], taking: Taking, sources: dict[str, int]
 ) -> int:
-    from fleetd.event import unpack  # noqa: PLC0415
-
     names = {n: name for name, n in sources.items()}
     n = 0
     for source, body in db.execute(CHOOSE, row):
@@ -240,6 +237,25 @@ def _choose(
         except msgspec.DecodeError:
             n += 1  # damaged: it will be read, and counted so
     return n
+
+
+def recounted(
+    db: apsw.Connection, names: Mapping[tuple[str, str], int],
+    sinks: Mapping[str, SinkPlace], asof: int,
+) -> dict[tuple[str, int], int]:  # fmt: skip
+    """What a new or changed taking has waiting up to `asof`; the others stand."""
+    numbers = {name: n for (side, name), n in names.items() if side == "source"}
+    counted = {}
+    for name, place in sinks.items():
+        for lane in LANES:
+            row = db.execute(CURSOR, (names["sink", name], lane)).get
+            if row and row[2] == fingerprint(place.taking):
+                continue
+            after = row[0] if row else first_of(place, asof)
+            counted[name, lane] = count_waiting(
+                db, after, asof, lane, place.taking, numbers
+            )
+    return counted
 
 
 class Skip(Struct, frozen=True):
@@ -261,9 +277,7 @@ class Skip(Struct, frozen=True):
         after, waiting, _ = tx.db.execute(CURSOR, (sink, lane)).get
         if after >= self.upto:
             return 0
-        left = count_waiting(
-            tx.db, self.upto, tx.seq, lane, taking, dict(_sources(tx))
-        )
+        left = count_waiting(tx.db, self.upto, tx.seq, lane, taking, dict(_sources(tx)))
         skipped = waiting - left
         self._count(tx, sink, lane, after, taking)
         words = fingerprint(taking)
@@ -276,7 +290,7 @@ class Skip(Struct, frozen=True):
         sources = dict(_sources(tx))
         for hour, kind, n in list(tx.db.execute(query, (after, self.upto))):
             one = Taking(
-                kinds=taking.kinds & {KIND_OF[kind]}, sources=taking.sources,
+                kinds=taking.kinds & {KINDS[kind]}, sources=taking.sources,
                 vehicles=taking.vehicles,
             )  # fmt: skip
             edges = (after, self.upto, lane, hour)
@@ -285,7 +299,6 @@ class Skip(Struct, frozen=True):
             tx.count(sink, hour, kind, "not_taken", n - taken)
 
 
-KIND_OF = {code: kind for kind, code in CODES.items()}
 SPAN = (
     "SELECT min(seq), max(seq) FROM events WHERE seq > ? AND seq <= ? AND lane = ?"
     " AND received_ms / 3600000 = ?"

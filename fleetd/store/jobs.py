@@ -25,9 +25,7 @@ ADD = (
     " created_ms, changed_ms) VALUES (:kind, :target, :spec, 'running', '', :cursor,"
     " :upto, 0, :total, :now, :now) RETURNING id"
 )
-CHANGE = (
-    "UPDATE jobs SET state = :state, why = :why, changed_ms = :now WHERE id = :id"
-)
+CHANGE = "UPDATE jobs SET state = :state, why = :why, changed_ms = :now WHERE id = :id"
 FINAL = frozenset({"done", "cancelled", "failed"})
 
 

@@ -24,10 +24,11 @@ COLUMNS = "seq, source, lane, origin, received_ms, revision, crc, body, kind, ra
 ONE = f"SELECT {COLUMNS} FROM events WHERE seq = ?"  # noqa: S608
 PICK = f"SELECT {COLUMNS} FROM events WHERE seq IN"  # noqa: S608
 UP = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?"  # noqa: S608
-DOWN = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?"  # noqa: S608,E501
+DOWN = (
+    f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?"  # noqa: S608,E501
+)
 KIND_UP = (
-    "SELECT seq FROM events WHERE kind = ? AND seq > ? AND seq < ?"
-    " ORDER BY seq LIMIT ?"
+    "SELECT seq FROM events WHERE kind = ? AND seq > ? AND seq < ? ORDER BY seq LIMIT ?"
 )
 KIND_DOWN = (
     "SELECT seq FROM events WHERE kind = ? AND seq > ? AND seq < ?"
@@ -365,7 +366,9 @@ def narrowed(db: apsw.Connection, wanted: Filter) -> Filter:
         one
         for one in units(db)
         if (not wanted.sources or one.source in wanted.sources)
-        and any(same(wanted.vehicle, n) for n in (one.id, one.number, one.vin, one.plate))
+        and any(
+            same(wanted.vehicle, n) for n in (one.id, one.number, one.vin, one.plate)
+        )
     ]
     if len(meant) > 1 and not GLOB & set(wanted.vehicle) and not _one(meant):
         raise UsageError(

@@ -13,7 +13,12 @@ from fleetd.errors import ConfigError
 from fleetd.store.files import Reservation, connect, set_aside
 
 READS = 1  # the newest schema this version knows; it opens any with min_reader <= READS
-HOPELESS = (apsw.CorruptError, apsw.NotADBError, apsw.CantOpenError, apsw.SchemaChangeError)
+HOPELESS = (
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.CantOpenError,
+    apsw.SchemaChangeError,
+)
 MARK = "damaged"  # left by a writer that met damage: the next start sets the log aside
 FIRST = (
     "INSERT INTO log(one, id, newest_seq, newest_raw, received_ms, min_reader,"

@@ -22,9 +22,7 @@ SCAN = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq <= ? AND lane = ? LI
 SAFETY = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq <= ? AND lane = 1 LIMIT ?"
 PICK = f"SELECT {COLUMNS} FROM events WHERE seq IN"
 ONE = f"SELECT {COLUMNS} FROM events WHERE seq = ?"
-OF_KIND = (
-    "SELECT seq FROM events WHERE kind = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
-)
+OF_KIND = "SELECT seq FROM events WHERE kind = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 CURSOR = "SELECT seq, waiting, taking FROM cursors WHERE sink = ? AND lane = ?"
 PLENTY = frozenset({CODES["position"]})
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 
 import apsw
 from msgspec import Struct
@@ -23,12 +25,12 @@ NEXT_OF_LANE = (
     "SELECT seq, received_ms FROM (SELECT seq, received_ms, lane FROM events"
     " WHERE seq > ? ORDER BY seq LIMIT 20000) WHERE lane = ? LIMIT 1"
 )
-NEXT_SAFETY = (
-    "SELECT seq, received_ms FROM events WHERE lane = 1 AND seq > ? ORDER BY seq LIMIT 1"
-)
+NEXT_SAFETY = "SELECT seq, received_ms FROM events WHERE lane = 1 AND seq > ? ORDER BY seq LIMIT 1"
 BOOKMARKS = "SELECT source, feed, value, success_ms FROM bookmarks"
 CURSORS = "SELECT sink, lane, seq, waiting FROM cursors"
-MINUTES = "SELECT minute, state FROM minutes WHERE minute >= ? AND minute < ? ORDER BY 1"
+MINUTES = (
+    "SELECT minute, state FROM minutes WHERE minute >= ? AND minute < ? ORDER BY 1"
+)
 LAST_TAKEN = (
     "SELECT sink, max(at_ms) FROM (SELECT sink, at_ms, verdict FROM attempts"
     " ORDER BY id DESC LIMIT 5000) WHERE verdict = 'taken' GROUP BY sink"
@@ -154,9 +156,9 @@ def last_raw(db: apsw.Connection) -> dict[int, int]:
 
 
 def longest_silence(db: apsw.Connection, source: int, since_ms: int) -> int | None:
-    """The most hours between two hours in which the source was heard, if it was often."""
+    """The most hours between two hours in which the source was heard."""
     heard = [hour for (hour,) in db.execute(HEARD, (source, since_ms // HOUR_MS))]
-    gaps = [later - earlier for earlier, later in zip(heard, heard[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(heard)]
     return max(gaps, default=None)
 
 
@@ -196,9 +198,7 @@ class Outage(Struct, frozen=True):
     until: int
 
 
-def outages(
-    db: apsw.Connection, first: int, until: int, created: int
-) -> list[Outage]:
+def outages(db: apsw.Connection, first: int, until: int, created: int) -> list[Outage]:
     """Where the minutes say anything but `up`, from `first` up to `until` (minutes)."""
     first = max(first, created)
     found: list[Outage] = []
@@ -219,3 +219,13 @@ def _extend(found: list[Outage], state: str, since: int, until: int) -> None:
         found[-1] = Outage(state, found[-1].since, until)
     else:
         found.append(Outage(state, since, until))
+
+
+@contextmanager
+def steady(db: apsw.Connection) -> Iterator[None]:
+    """Read everything inside as of one commit."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.execute("ROLLBACK")

@@ -22,11 +22,16 @@ from fleetd.store.cursors import (
     Place,
     SinkPlace,
     Skip,
-    count_waiting,
-    fingerprint,
+    recounted,
 )
 from fleetd.store.files import Reservation, Space, connect, lease
 from fleetd.store.jobs import AddJob, ChangeJob, rows_of_jobs, taking_of
+from fleetd.store.loading import (
+    bookmarks_of,
+    kept_of,
+    load_directory,
+    providers_of,
+)
 from fleetd.store.log import Landed, Log
 from fleetd.store.moves import Append, Attempt, Burial, Counts, Job, Read, Rules
 from fleetd.store.opening import MARK, open_log
@@ -57,6 +62,7 @@ class Store:
         self.newest = self.log.seq
         self.received_ms = self.log.received_ms
         self.providers: dict[str, str] = {}
+        self.heard: dict[str, int] = {}  # source → when it last sent something
         self._waiting: Counter[tuple[str, int]] = Counter()
         self._cursors: dict[tuple[str, int], int] = {}
         self._takings: dict[str, Taking] = {}
@@ -101,6 +107,7 @@ class Store:
         append stays in line: it may still be kept, and its repeat is a duplicate).
         """
         counts: Counts = await self.writer.join(append, within=within)
+        self.heard[append.source] = append.received_ms
         if append.bookmark:
             feed, value = append.bookmark
             self._bookmarks[append.source, feed] = value
@@ -207,7 +214,7 @@ class Store:
         names = {name: (kinds or {}).get(name, "") for name in sinks}
         await self.writer.join(small.Register("sink", names, was or {}))
         asof = self.newest
-        counted = await self.reading(lambda reader: self._recount(reader, sinks, asof))
+        counted = await self.reading(lambda reader: recounted(reader.db, self.log.names, sinks, asof))
         found = await self.writer.join(Place(dict(sinks), counted, asof))
         for (sink, lane), (seq, waiting) in found.items():
             self._cursors[sink, lane] = seq
@@ -215,23 +222,6 @@ class Store:
         self._takings = {name: place.taking for name, place in sinks.items()}
         for sink in sinks:
             self.ring(sink)
-
-    def _recount(
-        self, reader: Reader, sinks: Mapping[str, SinkPlace], asof: int
-    ) -> dict[tuple[str, int], int]:
-        """Count in a reader's thread what a new or changed taking has waiting."""
-        numbers = {name: n for (side, name), n in self.log.names.items() if side == "source"}
-        counted = {}
-        for name, place in sinks.items():
-            for lane in range(len(LANES)):
-                row = reader.cursor(self.log.scope("sink", name), lane)
-                if row and row[2] == fingerprint(place.taking):
-                    continue
-                after = row[0] if row else (asof if place.start == "now" else 0)
-                counted[name, lane] = count_waiting(
-                    reader.db, after, asof, lane, place.taking, numbers
-                )
-        return counted
 
     async def skip(self, sink: str, upto: int, why: str) -> int:
         """Move a sink's cursors past everything up to `upto`; how many it skipped."""
@@ -353,27 +343,14 @@ class Store:
             call()
 
     def load(self) -> None:
-        """Read at start what is small: facts, records, states, jobs, bookmarks' names."""
+        """Read at start what is small: facts, records, states, jobs, bookmarks."""
+        names = {number: name for (_, name), number in self.log.names.items()}
         with self.reader() as reader:
-            db = reader.db
-            names = {n: name for (_, name), n in self.log.names.items()}
-            for row in db.execute("SELECT id, provider, name FROM names WHERE side = 'source'"):
-                self.providers[row[2]] = row[1]
-            for source, vehicle, name, at_ms, value in db.execute(
-                "SELECT source, vehicle, name, at_ms, value FROM facts"
-            ):
-                self.directory.put(names[source], vehicle, name, at_ms, value)
-            for source, kind, id_, content, revision in db.execute(
-                "SELECT source, kind, id, content, revision FROM records"
-            ):
-                self.directory.put_record(names[source], kind, id_, content, revision)
-            for source, feed, mark in db.execute(
-                "SELECT source, feed, value FROM bookmarks"
-            ):
-                self._bookmarks[names[source], feed] = mark
-            for name, value in db.execute("SELECT name, value FROM kept"):
-                self._kept[name] = msgspec.json.decode(value)
-            self._jobs = {job.id: job for job in rows_of_jobs(db)}
+            load_directory(reader.db, names, self.directory)
+            self.providers = providers_of(reader.db)
+            self._bookmarks = bookmarks_of(reader.db, names)
+            self._kept = kept_of(reader.db)
+            self._jobs = {job.id: job for job in rows_of_jobs(reader.db)}
 
     def close(self) -> None:
         """Fold the write-ahead log in and let go; nothing may be in line any more."""
