@@ -36,7 +36,9 @@ def bookmarks_of(
     db: apsw.Connection, names: Mapping[int, str]
 ) -> dict[tuple[str, str], str | None]:
     """Where each feed goes on."""
-    return {(names[source], feed): value for source, feed, value in db.execute(BOOKMARKS)}
+    return {
+        (names[source], feed): value for source, feed, value in db.execute(BOOKMARKS)
+    }
 
 
 def kept_of(db: apsw.Connection) -> dict[str, dict[str, Any]]:

@@ -25,7 +25,7 @@ ONE = f"SELECT {COLUMNS} FROM events WHERE seq = ?"  # noqa: S608
 PICK = f"SELECT {COLUMNS} FROM events WHERE seq IN"  # noqa: S608
 UP = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?"  # noqa: S608
 DOWN = (
-    f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?"  # noqa: S608,E501
+    f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?"  # noqa: S608
 )
 KIND_UP = (
     "SELECT seq FROM events WHERE kind = ? AND seq > ? AND seq < ? ORDER BY seq LIMIT ?"

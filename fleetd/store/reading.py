@@ -92,7 +92,7 @@ class Reader:
     ) -> Iterator[Any]:
         if lane == 1:
             return iter(self.db.execute(SAFETY, (after, upto, EXAMINED)))
-        if lane is not None and PLENTY <= taking.codes:
+        if lane is not None and taking.codes >= PLENTY:
             return iter(self.db.execute(SCAN, (after, upto, lane, EXAMINED)))
         return self._picked(after, upto, lane, taking, limit)
 

@@ -214,7 +214,9 @@ class Store:
         names = {name: (kinds or {}).get(name, "") for name in sinks}
         await self.writer.join(small.Register("sink", names, was or {}))
         asof = self.newest
-        counted = await self.reading(lambda reader: recounted(reader.db, self.log.names, sinks, asof))
+        counted = await self.reading(
+            lambda reader: recounted(reader.db, self.log.names, sinks, asof)
+        )
         found = await self.writer.join(Place(dict(sinks), counted, asof))
         for (sink, lane), (seq, waiting) in found.items():
             self._cursors[sink, lane] = seq
@@ -296,7 +298,8 @@ class Store:
 
     async def reading(self, work: Callable[[Reader], T]) -> T:
         """Run a bounded read over a connection of its own, off the loop's thread."""
-        return await self.world.in_thread(lambda: self._read(work))
+        found: T = await self.world.in_thread(lambda: self._read(work))
+        return found
 
     def _read(self, work: Callable[[Reader], T]) -> T:
         with self.reader() as reader:
