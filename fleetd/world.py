@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import trio
 
 T = TypeVar("T")
+TIMESYNC = Path("/run/systemd/timesync/synchronized")
+UNSYNCED = 0x40  # STA_UNSYNC of adjtimex(2)
 InThread = Callable[[Callable[[], T]], Awaitable[T]]
 
 
 def wall_clock() -> datetime:
     """The box's clock, aware, UTC."""
     return datetime.now(UTC)
+
+
+def steady_clock() -> float:
+    """Seconds that only count up, through suspension too, whatever the time is."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class _Timex(ctypes.Structure):
+    """The head of `struct timex`, and room for the rest of it."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_byte * 256),
+    )
+
+
+def ntp_synchronised() -> bool:
+    """Whether the kernel, or systemd-timesyncd, says that NTP keeps this clock."""
+    state = _Timex()
+    try:
+        code = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(state))
+    except (OSError, AttributeError):
+        code = -1
+    if code < 0:  # forbidden in many containers
+        return TIMESYNC.exists()
+    return not state.status & UNSYNCED
 
 
 async def in_thread(work: Callable[[], T]) -> T:
@@ -39,6 +75,8 @@ class World:
         self,
         *,
         now: Callable[[], datetime] = wall_clock,
+        steady: Callable[[], float] = steady_clock,
+        synchronised: Callable[[], bool] = ntp_synchronised,
         chance: random.Random | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] = in_thread,
@@ -46,6 +84,9 @@ class World:
         threads: bool = True,
     ) -> None:
         self.now = now
+        self.steady = steady
+        self.synchronised = synchronised
+        self.on_date: Callable[[str], None] | None = None  # hears `Date` over HTTPS
         self.chance = chance or random.Random()  # noqa: S311  jitter, no secret
         self.in_thread = in_thread
         self.environ = environ
@@ -56,4 +97,10 @@ class World:
         """An HTTP client of the caller's own; redirects are answers, never followed."""
         if self._transport is not None:
             options = {**options, "transport": self._transport, "proxy": None}
+        if self.on_date is not None:
+            options.setdefault("event_hooks", {"response": [self._answered]})
         return httpx.AsyncClient(follow_redirects=False, **options)
+
+    async def _answered(self, response: httpx.Response) -> None:
+        if self.on_date is not None and response.url.scheme == "https":
+            self.on_date(response.headers.get("date", ""))
