@@ -27,6 +27,7 @@ from fleetd.errors import (
     UnreachableError,
     UsageError,
 )
+from fleetd.providers.contract import Ask, Provider
 from fleetd.secrets import MASK
 from fleetd.world import World
 
@@ -275,6 +276,29 @@ def test_live_does_not_call_with_a_secret_it_cannot_see(tmp_path):
     assert found["sinks.hub"] == _live.Finding(
         "sinks.hub", ok=True, said="not called: secret:hub is not seen here"
     )
+
+
+def test_a_refused_token_is_told_with_what_to_look_at_and_without_it():
+    house = config.parse(
+        LEAST + '[sources.n]\nprovider = "acme"\ntoken = "plain:hush-hush"\n'
+        'base_url = "https://eu.example"\n',
+        Path("/x/fleetd.toml"),
+    )
+    vendor = Provider("acme", {}, "Acme", authorize=lambda one: {"X-Key": one})
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(401)
+
+    world = World(transport=httpx.MockTransport(answer))
+    with pytest.raises(FleetdError) as caught:
+        trio.run(_live.fetched, house.sources["n"], vendor, Ask("/v1/cars"), world)
+
+    assert str(asked[0].url) == "https://eu.example/v1/cars"
+    assert asked[0].headers["x-key"] == "hush-hush"
+    assert "Acme refused the token (401 on /v1/cars)" in str(caught.value)
+    assert "hush" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -362,7 +362,7 @@ SAMPLES = {
     "sources.NAME.auth.key": '"env:K"', "sources.NAME.auth.header": '{ X-K = "env:K" }',
     "sources.NAME.auth.addresses": '["10.0.0.1"]', "sources.NAME.feeds": '["positions"]',
     "sources.NAME.since": '"7d"', "sources.NAME.base_url": '"https://eu.example"',
-    "sources.NAME.lookback": '"5m"', "sources.NAME.timeout": '"5s"',
+    "sources.NAME.timeout": '"5s"',
     "sources.NAME.ca": '"ca.pem"', "sources.NAME.proxy": '"http://proxy:3128"',
     "sources.NAME.was": '"old"', "sinks.NAME.takes": '["safety"]',
     "sinks.NAME.sources": '["name"]', "sinks.NAME.vehicles": '["T-*"]',

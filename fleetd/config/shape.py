@@ -134,7 +134,6 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     feeds: Feeds | None = None
     since: str | None = None
     base_url: BaseUrl | None = None
-    lookback: Seconds | None = None
     timeout: Seconds = Seconds(30)
     ca: Path | None = None
     proxy: Text | None = None
