@@ -28,7 +28,7 @@ def notify(state: str, environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def watchdog_s(environ: Mapping[str, str] = os.environ) -> float | None:
-    """How often systemd wants to hear `WATCHDOG=1`, if it does; half of it is a pace."""
+    """Within how many seconds systemd wants to hear `WATCHDOG=1`, if it does."""
     usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
     if not usec.isascii() or not usec.isdigit() or int(usec) == 0:
         return None

@@ -1,0 +1,107 @@
+"""A row a minute that says fleetd was up, the watchdog's ping, the writer's deadlines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+import structlog
+import trio
+
+from fleetd.clock import Clock
+from fleetd.errors import FullError
+from fleetd.event import millis
+from fleetd.store import Store
+from fleetd.store.small import Beat, Nothing
+from fleetd.systemd import notify, watchdog_s
+from fleetd.tasks.supervise import Health
+
+MINUTE_MS = 60_000
+ANSWERS_WITHIN_S = 10.0
+PULSE_S = 10.0
+SWEEP_S = 0.1
+LOOK_S = 5.0
+logger = structlog.get_logger()
+
+
+class Board(Protocol):
+    """What the heartbeat needs of the daemon's view of itself."""
+
+    @property
+    def store(self) -> Store: ...
+    @property
+    def refusing(self) -> Callable[[], str]: ...
+
+
+class Reception(Protocol):
+    """Whoever counts refused requests, to be put beside the ledger now and then."""
+
+    @property
+    def flush(self) -> Callable[[], Awaitable[None]]: ...
+
+
+async def heartbeat(
+    board: Board, reception: Reception, health: Health,
+    environ: Mapping[str, str] = os.environ,
+) -> None:  # fmt: skip
+    """Beat for ever: every minute in the log, and as often as systemd wants to hear."""
+    store, wanted = board.store, watchdog_s(environ)
+    pulse = min(PULSE_S, wanted / 2) if wanted else PULSE_S
+    minute = -1
+    while True:
+        now = millis(store.world.now()) // MINUTE_MS
+        refusing = board.refusing()
+        if now != minute:
+            await beat(store, now, "refusing" if refusing else "up")
+            await reception.flush()
+            minute = now
+        elif wanted and not await answers(store):
+            logger.error("writer_stuck", seconds=ANSWERS_WITHIN_S)
+            health.say("failing", f"the log did not answer for {ANSWERS_WITHIN_S:g} s")
+            continue  # no ping: systemd decides how long that may go on
+        if wanted:
+            notify(f"WATCHDOG=1\nSTATUS={refusing or 'taking in'}", environ)
+        health.say("ok")
+        health.beat()
+        await trio.sleep(pulse)
+
+
+async def beat(store: Store, minute: int, state: str) -> None:
+    """One row; a full disk may have no room for it, and is no reason to stop."""
+    try:
+        await store.writer.join(Beat(minute, state), within=ANSWERS_WITHIN_S)
+    except (FullError, TimeoutError):
+        return
+
+
+async def answers(store: Store) -> bool:
+    """Whether the writer did something in time; that the disk is full is an answer."""
+    try:
+        await store.writer.join(Nothing(), within=ANSWERS_WITHIN_S)
+    except TimeoutError:
+        return False
+    except FullError:
+        return True
+    return True
+
+
+async def sweep(store: Store, health: Health) -> None:
+    """Wake those whose write took longer than they may wait."""
+    while True:
+        store.writer.expire()
+        health.beat()
+        await trio.sleep(SWEEP_S if store.world.threads else MINUTE_MS / 1000)
+
+
+async def keep_time(clock: Clock, health: Health) -> None:
+    """Look at the clock every few seconds, and say when it is or is not believed."""
+    before = clock.state
+    while True:
+        clock.look()
+        if clock.state != before:
+            logger.info("clock_judged", state=clock.state, why=clock.why)
+            before = clock.state
+        health.say("ok" if clock.state == "ok" else clock.state, clock.why)
+        health.beat()
+        await trio.sleep(LOOK_S)
