@@ -21,7 +21,7 @@ from fleetd.store import Rules, SinkPlace, Store, open_store
 from fleetd.tasks import control, report
 from fleetd.tasks.board import Board
 from fleetd.tasks.deliver import deliver, plan_of
-from fleetd.tasks.heartbeat import heartbeat, sweep
+from fleetd.tasks.heartbeat import heartbeat, keep_time, sweep
 from fleetd.tasks.listen import Gate, Reception
 from fleetd.tasks.poll import Plan, poll
 from fleetd.tasks.prune import prune
@@ -52,6 +52,7 @@ class Daemon:
             if store.aside:
                 logger.error("log_set_aside", why=store.aside)
             clock = Clock(world)
+            world.on_date = clock.heard
             try:
                 await self._sockets.need(self._house)
                 while self._next is not None:
@@ -107,7 +108,9 @@ class Sockets:
 
     def of(self, room: str) -> list[Listener]:
         """The listeners of one door."""
-        return [one for (of, _), many in self._open.items() if of == room for one in many]
+        return [
+            one for (of, _), many in self._open.items() if of == room for one in many
+        ]
 
     async def close(self) -> None:
         """Listen nowhere."""
@@ -195,7 +198,7 @@ class Life:
             outbound, "heartbeat", lambda health: heartbeat(board, reception, health)
         )
         self._start(outbound, "sweep", lambda health: sweep(store, health))
-        self._start(outbound, "clock", lambda health: clock.watch(health))
+        self._start(outbound, "clock", lambda health: keep_time(clock, health))
 
     async def _open_doors(
         self, outbound: trio.Nursery, sockets: Sockets, reception: Reception
@@ -251,7 +254,10 @@ class Life:
                 every = (source.feeds or {}).get(feed.name)
                 plans.append(
                     Plan(
-                        name, provider, feed, float(every or feed.every),
+                        name,
+                        provider,
+                        feed,
+                        float(every or feed.every),
                         str(source.base_url or provider.base_url),
                         source.token.reveal if source.token else None,
                         float(source.timeout),

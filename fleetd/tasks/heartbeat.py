@@ -1,4 +1,4 @@
-"""A row a minute that says fleetd was up, the watchdog's ping, the writer's deadlines."""
+"""A row a minute that says fleetd was up, the watchdog ping, the writer's deadlines."""
 
 from __future__ import annotations
 
