@@ -133,12 +133,12 @@ async def test_endless_chunks_and_zipped_bombs_stay_within_the_budget():
 
     async with server(limits=limits, env={"HOLD": "0.05"}) as one:
         before = await one.about()
-        for data in statuses:
+        for data, told in statuses.items():
             least = 36 if data is endless else 60  # 24 MiB of chunks may stay promised
             async with trio.open_nursery() as nursery:
                 for _ in range(60):
                     nursery.start_soon(flood, one.port, data)
-                await until(lambda told=statuses[data], n=least: len(told) >= n)
+                await until(lambda told=told, n=least: len(told) >= n)
                 nursery.cancel_scope.cancel()
         after = await one.about()
 
