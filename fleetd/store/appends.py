@@ -99,7 +99,7 @@ class Appends:
             tx.count(source, hour, one.kind, "made")
         if append.raw and (stored or dead or append.filtered):
             self._raw(append, source, raw)
-        self._records(append, source, hour, dead)
+        self._records(append, source, hour)
         again = len(append.made) - stored + len(append.dead) - dead
         return Counts(stored, again, len(append.filtered), dead)
 
@@ -116,7 +116,7 @@ class Appends:
             return 1
         if before is not None and made.own & ~before[1]:
             return self._amend(append, made, before, source, raw)
-        self._duplicate(append, made, raw, source, hour)
+        self._duplicate(append, made, source, hour)
         return 0
 
     def _amend(
@@ -126,7 +126,7 @@ class Appends:
         found = self._copy(before[0])
         if found is None:  # the first copy is gone: nothing to amend
             hour = append.received_ms // HOUR_MS
-            self._duplicate(append, made, raw, source, hour)
+            self._duplicate(append, made, source, hour)
             return 0
         event = merged(found[0], made.event)
         self._store(append, made, event, pack(event), found[1] + 1, source, raw)
@@ -175,7 +175,7 @@ class Appends:
         )
 
     def _duplicate(
-        self, append: Append, made: Made, raw: int, source: int, hour: int
+        self, append: Append, made: Made, source: int, hour: int
     ) -> None:
         self.tx.count(source, hour, made.kind, "duplicate")
         vehicle = made.event.vehicle or ""
@@ -225,7 +225,7 @@ class Appends:
             raw.headers, int(packed), zlib.compress(raw.body, 1) if packed else raw.body,
         ))  # fmt: skip
 
-    def _records(self, append: Append, source: int, hour: int, dead: int) -> None:
+    def _records(self, append: Append, source: int, hour: int) -> None:
         tx = self.tx
         if append.retried:
             letter, hour = append.retried

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hmac
 import ipaddress
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -114,7 +115,7 @@ class Reception:
         *,
         trusted: Sequence[Network] = (),
         within: float = 2.5,
-        metrics: Any = None,
+        tell: Callable[[str, int, float], None] = lambda *_: None,
     ) -> None:
         self.gates = dict(gates)
         self.refused: Counter[tuple[str, int, int]] = Counter()
@@ -122,6 +123,7 @@ class Reception:
         self._clock = clock
         self._trusted = tuple(trusted)
         self._within = within
+        self._tell = tell
 
     def admits(self, method: str, path: str) -> bool:
         """Whether a path is worth reading a body for; what is not is counted."""
@@ -134,7 +136,14 @@ class Reception:
 
     async def receive(self, request: Request) -> Response:
         """One webhook. A 200 means on the disk, there already, or counted out."""
+        began = monotonic()
         name, key = split_path(request.path)
+        response = await self._receive(request, name, key)
+        known = name if name in self.gates else ""
+        self._tell(known, response.status, monotonic() - began)
+        return response
+
+    async def _receive(self, request: Request, name: str, key: str) -> Response:
         gate = self.gates.get(name)
         if gate is None:
             return self._refuse("", 404, "no such source")
@@ -152,7 +161,10 @@ class Reception:
         return await self._keep(gate, self.arrived(gate, request, signed))
 
     def arrived(
-        self, gate: Gate, request: Request, signed: datetime | None,
+        self,
+        gate: Gate,
+        request: Request,
+        signed: datetime | None,
         verdict: str = "signed",
     ) -> Append:
         """The body as the log takes it."""  # fmt: skip

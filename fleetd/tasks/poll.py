@@ -98,9 +98,7 @@ async def _page(
     return page.more
 
 
-async def fetch(
-    http: httpx.AsyncClient, plan: Plan, ask: Ask, now: datetime
-) -> bytes:
+async def fetch(http: httpx.AsyncClient, plan: Plan, ask: Ask, now: datetime) -> bytes:
     """The body of a 200, or the error that says what became of the question."""
     headers = dict(ask.headers)
     if plan.token is not None and plan.provider.authorize is not None:
