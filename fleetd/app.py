@@ -17,9 +17,10 @@ from fleetd.clock import Clock
 from fleetd.config import House
 from fleetd.errors import ConfigError
 from fleetd.pace import Breaker, Bucket
+from fleetd.providers.contract import Provider
 from fleetd.store import Rules, SinkPlace, Store, open_store
 from fleetd.tasks import control, report
-from fleetd.tasks.board import Board
+from fleetd.tasks.board import Board, close, watch
 from fleetd.tasks.deliver import deliver, plan_of
 from fleetd.tasks.heartbeat import heartbeat, keep_time, sweep
 from fleetd.tasks.listen import Gate, Reception
@@ -135,14 +136,26 @@ class Life:
         self.store = store
         self.world = world
         self.clock = clock
-        self.board = Board(house, store, world, clock)
+        self.board = Board(
+            house,
+            store,
+            world,
+            clock=clock,
+            providers=providers_of(house),
+            notifies=[
+                name
+                for name, table in house.sinks.items()
+                if sinks.load(table.kind).notifies
+            ],
+        )
+        store.writer.commit_times = self.board.metrics.committed
         self._reload = reload
 
     async def live(self, sockets: Sockets, changed: trio.Event) -> None:
         """Run until the config changes or the daemon stops."""
         await self._register()
+        await self.board.begin()
         reception = self._reception()
-        self.board.refused = reception.refused
         async with trio.open_nursery() as outbound:
             for name in self.house.sinks:
                 self._start(outbound, f"sink:{name}", self._delivery(name))
@@ -161,6 +174,7 @@ class Life:
                 inbound.cancel_scope.cancel()
             await reception.flush()
             outbound.cancel_scope.cancel()
+        await close(self.board)
 
     async def _register(self) -> None:
         house = self.house
@@ -179,7 +193,7 @@ class Life:
     def _reception(self) -> Reception:
         gates = {}
         for name, source in self.house.sources.items():
-            provider = config.configured(source, providers.load)
+            provider = self.board.providers[name]
             if source.receives and provider.webhook is not None:
                 gate = Gate(name, source, provider, verified=False)
                 known = self.store.recall(f"verified:{name}").get("mark")
@@ -188,7 +202,7 @@ class Life:
         webhooks = self.house.webhooks
         return Reception(
             gates, self.store, self.clock, trusted=webhooks.trusted_proxies,
-            within=float(webhooks.answer_within), metrics=self.board.metrics,
+            within=float(webhooks.answer_within), tell=self.board.metrics.answered,
         )  # fmt: skip
 
     def _keep_house(self, outbound: trio.Nursery, reception: Reception) -> None:
@@ -224,7 +238,6 @@ class Life:
         for room, door in rooms.items():
             listeners = twins(sockets.of(room), tls if room == "webhooks" else None)
             await outbound.start(door.serve, listeners)
-        board.doors = rooms
         return list(rooms.values())
 
     def _delivery(self, name: str) -> Loop:
@@ -245,7 +258,7 @@ class Life:
         """One plan a feed of every source that polls."""
         plans = []
         for name, source in self.house.sources.items():
-            provider = config.configured(source, providers.load)
+            provider = self.board.providers[name]
             if source.token is None and provider.answer is None:
                 continue
             for feed in provider.feeds:
@@ -264,7 +277,7 @@ class Life:
                         source.proxy.reveal() if source.proxy else None,
                         trust(source.ca),
                         self._since(source.since),
-                    )  # fmt: skip
+                    )
                 )
         return plans
 
@@ -317,3 +330,11 @@ def trust(ca: Path | None) -> ssl.SSLContext | None:
         return ssl.create_default_context(cafile=str(ca))
     except OSError as bad:
         raise ConfigError(f"ca: cannot read certificates from {ca}: {bad}") from bad
+
+
+def providers_of(house: House) -> dict[str, Provider]:
+    """Each source's provider, as the source's own keys shape it."""
+    return {
+        name: config.configured(source, providers.load)
+        for name, source in house.sources.items()
+    }
