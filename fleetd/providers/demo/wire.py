@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
+Said: TypeAlias = Annotated[str, Meta(pattern=r"\S")]  # not blank
 Suspect: TypeAlias = Annotated[int, Meta(ge=0, le=524_287)]  # 19 bits, as J1939 has
 Ignition: TypeAlias = Literal["on", "idle", "off"]
 
@@ -16,8 +17,8 @@ Ignition: TypeAlias = Literal["on", "idle", "off"]
 class Fix(Struct, frozen=True, rename="camel"):
     """A point of a vehicle's track, in km and km/h as this vendor has it."""
 
-    vehicle_id: str
-    unit: str
+    vehicle_id: Said
+    unit: Said
     time: Moment
     lat: float
     lon: float
@@ -26,19 +27,19 @@ class Fix(Struct, frozen=True, rename="camel"):
     ignition: Ignition
     odometer_km: float
     place: str | None = None
-    driver_id: str | None = None
-    driver_name: str | None = None
+    driver_id: Said | None = None
+    driver_name: Said | None = None
 
 
 class Note(Struct, frozen=True, rename="camel", tag_field="type", kw_only=True):
     """Something that happened; `type` says which shape the rest has."""
 
-    id: str
+    id: Said
     time: Moment
-    vehicle_id: str
-    unit: str
-    driver_id: str | None = None
-    driver_name: str | None = None
+    vehicle_id: Said
+    unit: Said
+    driver_id: Said | None = None
+    driver_name: Said | None = None
 
 
 class TripNote(Note, frozen=True, tag="trip", rename="camel"):
@@ -95,8 +96,8 @@ AnyNote: TypeAlias = (
 class Unit(Struct, frozen=True, rename="camel"):
     """A vehicle of the directory."""
 
-    id: str
-    unit: str
+    id: Said
+    unit: Said
     vin: str
     make: str
     model: str
@@ -110,8 +111,8 @@ class Unit(Struct, frozen=True, rename="camel"):
 class Person(Struct, frozen=True, rename="camel"):
     """A driver of the directory."""
 
-    id: str
-    name: str
+    id: Said
+    name: Said
     username: str
     employee_number: str
     phone: str
@@ -121,8 +122,8 @@ class Person(Struct, frozen=True, rename="camel"):
 class Spot(Struct, frozen=True, rename="camel"):
     """A yard or a customer of the directory."""
 
-    id: str
-    name: str
+    id: Said
+    name: Said
     address: str
     lat: float
     lon: float
