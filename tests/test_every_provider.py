@@ -282,7 +282,7 @@ def taken(vendor: str, body: bytes) -> None:
     try:
         split = webhook.unpack(post(body))
     except PayloadError as bad:
-        assert len(str(bad)) < 200
+        assert_short(bad)
         return
     assert len(split.records) + split.empty >= 1
     for record in split.records:
@@ -290,11 +290,15 @@ def taken(vendor: str, body: bytes) -> None:
         try:
             events = list(provider.normalize[record.feed](record.body))
         except PayloadError as bad:
-            assert len(str(bad)) < 200
+            assert_short(bad)
             continue
         assert events
         for event in events:
             sound(event)
+
+
+def assert_short(bad: PayloadError) -> None:
+    assert len(str(bad)) < 200
 
 
 def sound(event: AnyEvent) -> None:

@@ -69,13 +69,13 @@ def position(body: bytes) -> Iterator[AnyEvent]:
         return
     except reading.UNREADABLE as bad:
         raise PayloadError(f"not JSON: {reading.short(bad)}") from bad
-    at, number = fix.located_at, fix.vehicle_number
+    at, named, number = fix.located_at, fix.id.strip(), fix.vehicle_number
     place, odometer = fix.description, fix.true_odometer
-    if at.tzinfo is not UTC or at.year == 1 or not fix.id:
+    if at.tzinfo is not UTC or at.year == 1 or not named:
         yield lenient(reading.loads(body))
         return
     yield Position(
-        id=fix.id.strip(),
+        id=named,
         at=at,
         vehicle=str(fix.vehicle_id),
         number=(number.strip() or None) if number else None,
@@ -130,9 +130,10 @@ def engine_state(
 
     A type we do not know can show that the engine runs, but not that it idles.
     """
-    state = STATES.get(kind) if kind else None
+    kind = kind.strip() if kind else ""
+    state = STATES.get(kind)
     if state is not None or speed is None:
         return state
     if speed > CREEPS[metric_units]:
         return "On"
-    return "Idle" if kind in (None, "breadcrumb") else None
+    return "Idle" if kind in ("", "breadcrumb") else None
