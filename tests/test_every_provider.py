@@ -73,6 +73,12 @@ def test_a_providers_file_name_is_its_name(name):
     assert provider.name == name
 
 
+def test_every_provider_with_a_webhook_has_samples():
+    assert [
+        name for name in providers.names() if providers.load(name).webhook
+    ] == VENDORS
+
+
 @pytest.mark.parametrize("name", VENDORS)
 def test_a_webhook_keeps_no_header_that_holds_a_secret(name):
     _, webhook = hook(name)
