@@ -100,18 +100,32 @@ class Directory:
             if event.driver is None and (both := _at(facts.get("driver"), at_ms)):
                 driver, _, name = both.partition("\n")
                 changes |= {"driver": driver, "driver_name": name or None}
-            if event.engine_state is None and (state := _at(facts.get("engine"), at_ms)):
+            if event.engine_state is None and (
+                state := _at(facts.get("engine"), at_ms)
+            ):
                 changes["engine_state"] = state
             if event.units != "us":
                 changes |= _units(event, _at(facts.get("metric"), at_ms))
 
     def learn(self, source: str, event: AnyEvent, at_ms: int) -> list[Learned]:
         """The facts in an event that are not known yet; nothing is changed here."""
+        if isinstance(event, Driver):
+            return self._names(source, event, at_ms)
+        vehicle = event.vehicle
+        if vehicle is None:
+            return []
+        facts = self._facts.get((source, vehicle), {})
         return [
             Learned(vehicle, name, when, value)
-            for vehicle, name, when, value in _said(event, at_ms)
-            if self.known(source, vehicle, name, when) != value
+            for name, when, value in _said(event, at_ms)
+            if _at(facts.get(name), when) != value
         ]
+
+    def _names(self, source: str, driver: Driver, at_ms: int) -> list[Learned]:
+        key, name = f"driver:{driver.id}", driver.driver_name
+        if not name or self.known(source, key, "name", at_ms) == name:
+            return []
+        return [Learned(key, "name", at_ms, name)]
 
 
 def _at(facts: list[tuple[int, str]] | None, at_ms: int) -> str | None:
@@ -123,39 +137,27 @@ def _at(facts: list[tuple[int, str]] | None, at_ms: int) -> str | None:
     return (facts[found - 1][1] or None) if found else None
 
 
-def _said(event: AnyEvent, at_ms: int) -> Iterator[tuple[str, str, int, str]]:
-    """(vehicle, name, from when, value) of everything an event says of its vehicle."""
-    if isinstance(event, Driver):
-        if event.driver_name:
-            yield f"driver:{event.id}", "name", at_ms, event.driver_name
-        return
-    vehicle = event.vehicle
-    if vehicle is None:
-        return
-    for name, value in _identity(event):
-        yield vehicle, name, _since(event, at_ms), value
-    if event.driver and isinstance(event, (Position, Vehicle)):
-        yield vehicle, "driver", at_ms, f"{event.driver}\n{event.driver_name or ''}"
-    if isinstance(event, Position) and event.engine_state:
-        yield vehicle, "engine", at_ms, event.engine_state
-    if isinstance(event, Engine) and event.type in STATES:
-        yield vehicle, "engine", at_ms, STATES[event.type]
-
-
-def _identity(event: AnyEvent) -> Iterable[tuple[str, str]]:
-    if event.vin:
-        yield "vin", event.vin
-    if event.number:
-        yield "number", event.number
-    if isinstance(event, Vehicle) and event.metric_units is not None:
-        yield "metric", "1" if event.metric_units else "0"
-
-
-def _since(event: AnyEvent, at_ms: int) -> int:
-    """A new unit's number plate holds from when the vendor first knew it."""
-    if isinstance(event, Vehicle) and event.since is not None:
-        return min(at_ms, millis(event.since))
-    return at_ms
+def _said(event: AnyEvent, at_ms: int) -> list[tuple[str, int, str]]:
+    """(name, from when, value) of everything an event says of its vehicle."""
+    said: list[tuple[str, int, str]] = []
+    since = at_ms
+    if isinstance(event, Vehicle):
+        if event.since is not None:  # its plates hold from when the vendor knew it
+            since = min(at_ms, millis(event.since))
+        if event.metric_units is not None:
+            said.append(("metric", since, "1" if event.metric_units else "0"))
+    elif isinstance(event, Engine) and event.type in STATES:
+        said.append(("engine", at_ms, STATES[event.type]))
+    if event.vin is not None:
+        said.append(("vin", since, event.vin))
+    if event.number is not None:
+        said.append(("number", since, event.number))
+    fix = isinstance(event, Position)
+    if fix and event.engine_state is not None:
+        said.append(("engine", at_ms, event.engine_state))
+    if event.driver is not None and (fix or isinstance(event, Vehicle)):
+        said.append(("driver", at_ms, f"{event.driver}\n{event.driver_name or ''}"))
+    return said
 
 
 def _units(event: Position, metric: str | None) -> dict[str, Any]:

@@ -119,6 +119,7 @@ def made(event: AnyEvent) -> Made:
         lane=lane_of(event),
         at_ms=at_ms,
         own=filled(event),
+        filled=filled(event),
         revision=event.revision,
         part=0,
     )
@@ -138,28 +139,40 @@ class House:
         )
 
     @asynccontextmanager
-    async def run(self, sink: Any = None, **plan: Any) -> AsyncIterator[None]:
+    async def run(
+        self,
+        sink: Any = None,
+        *,
+        name: str = "ops",
+        far: FarSide | None = None,
+        store: Any = None,
+        **plan: Any,
+    ) -> AsyncIterator[None]:
         sink = sink or load("http")
+        world = self.world if far is None else world_of(far, self.world)
+        health = self.health if far is None else Watch()
         config = Config(Text("https://hub.example/in"))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(
                 lambda: deliver(
-                    "ops",
+                    name,
                     sink,
                     Plan(**{"batch": 10, **plan}),
                     config=config,
-                    store=self.store,
-                    world=self.world,
-                    health=self.health,
+                    store=store or self.store,
+                    world=world,
+                    health=health,
                 )
             )
             yield
             nursery.cancel_scope.cancel()
 
     async def until(self, done: Callable[[], bool], within: float = 86_400.0) -> None:
+        pause = 0.05
         with trio.fail_after(within):
             while not done():
-                await trio.sleep(0.05 if within < 100_000 else 30)
+                await trio.sleep(pause)
+                pause = min(5.0, pause * 1.02)
 
     def waiting(self) -> int:
         return self.store.waiting("ops", 0) + self.store.waiting("ops", 1)
@@ -193,18 +206,24 @@ class House:
         )
 
 
-@asynccontextmanager
-async def house_in(
-    folder: Path, far: FarSide, taking: Taking | None = None
-) -> AsyncIterator[House]:
+def world_of(far: FarSide, like: World | None = None) -> World:
     start = trio.current_time()
-    world = World(
-        now=lambda: MORNING + timedelta(seconds=trio.current_time() - start),
+    return World(
+        now=like.now
+        if like
+        else lambda: MORNING + timedelta(seconds=trio.current_time() - start),
         chance=random.Random(7),
         transport=httpx.MockTransport(far),
         in_thread=inline,
         threads=False,
     )
+
+
+@asynccontextmanager
+async def house_in(
+    folder: Path, far: FarSide, taking: Taking | None = None
+) -> AsyncIterator[House]:
+    world = world_of(far)
     async with open_store(folder, world) as store:
         await store.register_sources({"north": "samsara"})
         await store.register_sinks({"ops": SinkPlace(taking or Taking())})

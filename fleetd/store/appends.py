@@ -156,7 +156,7 @@ class Appends:
             seq, source, made.kind, made.lane, ORIGINS.index(append.origin), made.at_ms,
             received, revision, raw, made.part, zlib.crc32(body, seq & 0xFFFFFFFF), body,
         ))  # fmt: skip
-        mask = filled(event)
+        mask = made.filled if event is made.event else filled(event)
         self.known[made.key] = (seq, mask)
         self.seen[made.key] = (made.key, seq, mask)
         self.routed.append((append.source, event, made.lane))

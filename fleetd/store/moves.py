@@ -23,7 +23,7 @@ class Made(Struct, frozen=True):
     """An event on its way into the log.
 
     `key` is empty where the event is known to be a repeat (an unchanged directory
-    record). `own` are the columns the vendor filled, before the directory did.
+    record). `own` are the columns the vendor filled, `filled` those and the directory's.
     """
 
     key: bytes
@@ -33,6 +33,7 @@ class Made(Struct, frozen=True):
     lane: int
     at_ms: int | None
     own: int
+    filled: int
     revision: int | None
     part: int
     content: str = ""
@@ -101,7 +102,8 @@ class Read(Struct, frozen=True):
     """A stretch of the log as one sink's lane, or one replay job, sees it.
 
     `upto` is where the cursor stands once every entry is decided: it may lie beyond the
-    last entry, over what the sink does not take.
+    last entry, over what the sink does not take. `passed` are the events of the lane in
+    it by hour and kind, counted when `pruned` prunings had been.
     """
 
     sink: str
@@ -111,6 +113,8 @@ class Read(Struct, frozen=True):
     upto: int
     entries: tuple[Entry, ...]
     damaged: tuple[int, ...] = ()
+    passed: tuple[tuple[tuple[int, int], int], ...] | None = None
+    pruned: int = 0
 
 
 class Rules(Struct, frozen=True):

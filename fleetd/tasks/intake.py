@@ -41,7 +41,10 @@ logger = structlog.get_logger()
 
 
 class Arrival(Struct, frozen=True):
-    """How records came: whose, when, by which road, and whether the clock can be judged."""
+    """How records came: whose, when, by which road, and whether the clock can be judged.
+
+    `clean` says that the bytes hold no secret field any more.
+    """
 
     source: str
     provider: Provider
@@ -49,6 +52,7 @@ class Arrival(Struct, frozen=True):
     origin: Origin
     flags: tuple[str, ...] = ()
     trusted_clock: bool = True
+    clean: bool = False
 
 
 def take_in(
@@ -111,7 +115,9 @@ class _Work:
         """Normalize one record: all of its events, or a dead letter."""
         provider = self.arrival.provider
         try:
-            body = mask_fields(record.body, provider.secret_fields)
+            body = record.body
+            if not self.arrival.clean:
+                body = mask_fields(body, provider.secret_fields)
             events = [tidy(one) for one in provider.normalize[record.feed](body)]
             ready = [self._settled(part, event) for event in events]
         except PayloadError as bad:
@@ -151,8 +157,10 @@ class _Work:
         if arrival.flags or (when != at_ms and at_ms is not None):
             full = flagged(full, arrival.flags, suspect=when != at_ms)
         key, content = self._key(event, kind, when)
+        own = filled(event)
+        every = own if full is event else filled(full)
         return Made(
-            key, full, pack(full), kind, lane_of(full), at_ms, filled(event),
+            key, full, pack(full), kind, lane_of(full), at_ms, own, every,
             event.revision, part, content,
         )  # fmt: skip
 

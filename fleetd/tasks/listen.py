@@ -170,6 +170,7 @@ class Reception:
         """The body as the log takes it."""  # fmt: skip
         received = self._store.next_received_ms()
         late = self._late(signed, received)
+        body = mask_fields(request.body, gate.provider.secret_fields)
         arrival = Arrival(
             gate.name,
             gate.provider,
@@ -177,11 +178,11 @@ class Reception:
             "push",
             flags=("signed_late",) if late else (),
             trusted_clock=self._clock.trusted,
+            clean=body is request.body,
         )
-        fields = gate.provider.secret_fields
         raw = Raw(
             "webhook",
-            mask_fields(request.body, fields) if fields else request.body,
+            body,
             _headers(request, gate.keep),
             (verdict if gate.secrets else "not signed") + (f", {late}" if late else ""),
             millis(signed) if signed else None,
