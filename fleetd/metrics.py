@@ -66,6 +66,7 @@ class Metrics:
         self.delivery: dict[str, Histogram] = {}
         self.answers: Counter[tuple[str, int]] = Counter()
         self.verdicts: Counter[tuple[str, str]] = Counter()
+        self.verdicts: Counter[tuple[str, str]] = Counter()
 
     def answered(self, source: str, status: int, seconds: float) -> None:
         """One webhook was answered."""
@@ -103,11 +104,15 @@ class Metrics:
             "fleetd_requests_total", "counter", "Delivery requests, by verdict.",
             [({"sink": name, "verdict": verdict}, n) for (name, verdict), n in verdicts],
         ))  # fmt: skip
-        answers = sorted(self.answers.items())
         yield from family(Family(
             "fleetd_answers_total", "counter", "Webhook requests answered, by status.",
             [({"source": name, "status": str(status)}, n)
-             for (name, status), n in answers],
+             for (name, status), n in sorted(self.answers.items())],
+        ))  # fmt: skip
+        yield from family(Family(
+            "fleetd_attempts_total", "counter", "Delivery requests, by verdict.",
+            [({"sink": name, "verdict": verdict}, n)
+             for (name, verdict), n in sorted(self.verdicts.items())],
         ))  # fmt: skip
 
 

@@ -41,14 +41,16 @@ class Reach(Struct, frozen=True):
 
 
 def reaches(
-    db: apsw.Connection, sinks: Iterable[Scope], cursors: Mapping[tuple[int, int], int]
+    db: apsw.Connection,
+    sinks: Iterable[Scope],
+    cursors: Mapping[tuple[int, int], tuple[int, int]],
 ) -> dict[int, Reach]:
     """For each sink with a place in the log, the hours that must balance."""
     found = {}
     for sink in sinks:
         first = db.execute(FIRST_HOUR, (sink.id,)).get
         lanes = [lane for lane in (0, 1) if (sink.id, lane) in cursors]
-        ahead = [first_after(db, cursors[sink.id, lane], lane) for lane in lanes]
+        ahead = [first_after(db, cursors[sink.id, lane][0], lane) for lane in lanes]
         edges = [one[1] // HOUR_MS for one in ahead if one]
         if first is not None and lanes:
             found[sink.id] = Reach(first, min(edges, default=1 << 40))

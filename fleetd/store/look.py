@@ -21,11 +21,11 @@ EXAMINED = 20_000  # rows one look goes through before it says how far it came
 AROUND = 5_000  # rows on either side in which revisions of an event are sought
 GLOB = frozenset("*?[")
 COLUMNS = "seq, source, lane, origin, received_ms, revision, crc, body, kind, raw, part"
-ONE = f"SELECT {COLUMNS} FROM events WHERE seq = ?"  # noqa: S608
-PICK = f"SELECT {COLUMNS} FROM events WHERE seq IN"  # noqa: S608
-UP = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?"  # noqa: S608
+ONE = f"SELECT {COLUMNS} FROM events WHERE seq = ?"
+PICK = f"SELECT {COLUMNS} FROM events WHERE seq IN"
+UP = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?"
 DOWN = (
-    f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?"  # noqa: S608
+    f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?"
 )
 KIND_UP = (
     "SELECT seq FROM events WHERE kind = ? AND seq > ? AND seq < ? ORDER BY seq LIMIT ?"
@@ -277,29 +277,39 @@ class Out(Struct, frozen=True):
     kind: str
     event: str
     vehicle: str
+    raw: int
+    part: int
+
+
+class Outs(Struct, frozen=True):
+    """One look at them, oldest first; `low` is how far it went, exclusive."""
+
+    outs: tuple[Out, ...]
+    low: int
 
 
 def asides(
-    db: apsw.Connection, wanted: Filter, outcome: str, before: int, limit: int
-) -> tuple[list[Out], int]:
-    """The last ones counted out before id `before`, oldest first, and how far it looked."""
+    db: apsw.Connection, wanted: Filter, outcome: str, span: tuple[int, int], limit: int
+) -> Outs:
+    """The last ones of an outcome with an id in the span (exclusive)."""
+    low, high = span
     names = source_names(db)
     found: list[Out] = []
-    last = 0
-    for row in db.execute(ASIDES, (before, 0, EXAMINED)):
-        last = row[0]
+    examined = 0
+    for row in db.execute(ASIDES, (high, low, EXAMINED)):
+        examined += 1
         out = _out(row, names)
         if out.outcome == outcome and _meant(wanted, out):
             found.append(out)
-        if len(found) >= limit:
-            return found[::-1], last
-    return found[::-1], last if len(found) < limit and last > 1 else 0
+        if len(found) >= limit or examined >= EXAMINED:
+            return Outs(tuple(reversed(found)), out.id)
+    return Outs(tuple(reversed(found)), low)
 
 
 def _out(row: Sequence[Any], names: dict[int, tuple[str, str]]) -> Out:
-    number, source, hour, outcome, why, kind, event, vehicle, _raw, _part = row
+    number, source, hour, outcome, why, kind, event, vehicle, raw, part = row
     name = names.get(source, ("?", ""))[0]
-    return Out(number, name, hour, outcome, why, KINDS[kind], event, vehicle)
+    return Out(number, name, hour, outcome, why, KINDS[kind], event, vehicle, raw, part)
 
 
 def _meant(wanted: Filter, out: Out) -> bool:

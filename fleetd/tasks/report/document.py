@@ -1,0 +1,386 @@
+"""The state of everything as one document, made of the log's rows and of what runs now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import apsw
+from msgspec import Struct
+
+from fleetd import __version__
+from fleetd.config import House
+from fleetd.event import millis, moment_of, stamp
+from fleetd.store import Job, balance, stats
+from fleetd.store.stats import Snapshot
+from fleetd.store.totals import HOUR_MS
+from fleetd.tasks.report.shape import (
+    ClockDoc,
+    Document,
+    FeedDoc,
+    JobDoc,
+    LogDoc,
+    SinkDoc,
+    SourceDoc,
+    TaskDoc,
+)
+
+BEHIND_S = 15 * 60.0
+DAY_HOURS = 24
+RECENT_MS = 14 * DAY_HOURS * HOUR_MS
+LONG_AGO_H = 24
+PINS_AFTER_S = 3600.0
+TROUBLED = frozenset({"held", "failing"})
+ENDED = frozenset({"done", "cancelled", "failed"})
+MOST_JOBS = 50
+
+
+class Pulse(Struct, frozen=True):
+    """What a task says of itself."""
+
+    state: str = ""
+    why: str = ""
+    restarts: int = 0
+    last_success_ms: int | None = None
+
+
+class Live(Struct, frozen=True, kw_only=True):
+    """What no row of the log tells: all of it empty without a daemon."""
+
+    now: datetime
+    running: bool
+    pid: int | None = None
+    started_ms: int | None = None
+    refusing: str = ""
+    clock: ClockDoc = ClockDoc()
+    pulses: Mapping[str, Pulse] = {}
+    paused: frozenset[str] = frozenset()
+    waiting: Mapping[tuple[str, int], int] = {}
+    cursors: Mapping[tuple[str, int], int] = {}
+    jobs: Sequence[Job] = ()
+    rates: Mapping[str, float] = {}
+    drains: Mapping[str, float] = {}
+    received: Mapping[str, int] = {}
+    taken: Mapping[str, int] = {}
+    unproven: frozenset[str] = frozenset()
+    growth_per_h: float | None = None
+    fsync_p99_ms: float | None = None
+    max_disk: int = 0
+    free: int = 0
+    wal: int = 0
+    ballast: bool = True
+    aside: str = ""
+
+
+class Rows(Struct, frozen=True):
+    """What the log's rows say, read at once."""
+
+    snap: Snapshot
+    gaps: tuple[balance.Gap, ...]
+    oldest: Mapping[str, int]  # sink → arrival of the first event waiting for it
+    silence: Mapping[str, int | None]
+
+
+def look(db: apsw.Connection, house: House, live: Live) -> Rows:
+    """Read everything a document needs, as of one commit."""
+    with stats.steady(db):
+        snap = stats.snapshot(db)
+        now = millis(live.now)
+        day = stats.hours(db, now // HOUR_MS - DAY_HOURS, 1 << 40)
+        ours = [
+            one
+            for one in snap.scopes
+            if one.side == "source" or one.name in house.sinks
+        ]
+        reach = balance.reaches(
+            db, [one for one in ours if one.side == "sink"], snap.cursors
+        )
+        return Rows(
+            snap,
+            tuple(balance.gaps(day, ours, reach)),
+            {name: ms for name in house.sinks
+             if (ms := _oldest(db, snap, name)) is not None},
+            {name: stats.longest_silence(db, snap.scope("source", name), now - RECENT_MS)
+             for name in house.sources},
+        )  # fmt: skip
+
+
+def _oldest(db: apsw.Connection, snap: Snapshot, sink: str) -> int | None:
+    """When the first event that waits for a sink arrived; a bounded look."""
+    number = snap.scope("sink", sink)
+    found = [
+        first[1]
+        for lane in (0, 1)
+        if (place := snap.cursors.get((number, lane))) and place[1] > 0
+        if (first := stats.first_after(db, place[0], lane))
+    ]
+    return min(found, default=None)
+
+
+def document(house: House, live: Live, rows: Rows) -> Document:
+    """The state of everything, and why."""
+    sources = {name: _source(house, live, rows, name) for name in house.sources}
+    sinks = {name: _sink(house, live, rows, name) for name in house.sinks}
+    state, reasons = _verdict(live, rows, sources, sinks)
+    return Document(
+        state=state,
+        reasons=reasons,
+        version=__version__,
+        pid=live.pid,
+        config=str(house.path),
+        started_at=_at(live.started_ms),
+        now=stamp(live.now) or "",
+        clock=live.clock,
+        log=_log(house, live, rows, sinks),
+        sources=sources,
+        sinks=sinks,
+        tasks={
+            name: TaskDoc(pulse.state, pulse.restarts, pulse.why)
+            for name, pulse in sorted(live.pulses.items())
+        },
+        jobs=jobs_of(live.jobs),
+    )
+
+
+def jobs_of(jobs: Sequence[Job]) -> list[JobDoc]:
+    """Jobs as they are printed: what runs, and the newest of what ended."""
+    ended = [job for job in jobs if job.state in ENDED][-MOST_JOBS:]
+    shown = sorted(
+        [*ended, *(job for job in jobs if job.state not in ENDED)],
+        key=lambda job: job.id,
+    )
+    return [
+        JobDoc(job.id, job.kind, job.target, job.state, job.why, job.done, job.total,
+               _at(job.created_ms), _at(job.changed_ms), dict(job.spec))
+        for job in shown
+    ]  # fmt: skip
+
+
+def _at(ms: int | None) -> str | None:
+    return None if ms is None else stamp(moment_of(ms))
+
+
+def _source(house: House, live: Live, rows: Rows, name: str) -> SourceDoc:
+    source, snap = house.sources[name], rows.snap
+    number = snap.scope("source", name)
+    feeds = _feeds(live, snap, name, number)
+    last = live.received.get(name)
+    state, why = _source_state(live, rows, name, feeds, last, receives=source.receives)
+    of = snap.sums.of
+    return SourceDoc(
+        source.provider, state, why, of(number, "received"), of(number, "stored"),
+        of(number, "duplicate"), of(number, "filtered"), of(number, "dead"),
+        snap.sums.refused(number), snap.unverified.get(number, 0), _at(last),
+        source.receives, feeds,
+    )  # fmt: skip
+
+
+def _feeds(live: Live, snap: Snapshot, name: str, number: int) -> dict[str, FeedDoc]:
+    kept = {feed: ms for (of, feed), ms in snap.bookmarks.items() if of == number}
+    mine = f"feed:{name}/"
+    runs = {key.removeprefix(mine) for key in live.pulses if key.startswith(mine)}
+    counts, now = snap.sums.whys(number, "polled"), millis(live.now)
+    found = {}
+    for feed in sorted(runs or ({*kept} if not live.running else ())):
+        pulse = live.pulses.get(mine + feed, Pulse("off"))
+        state = "paused" if name in live.paused else pulse.state
+        success = kept.get(feed)
+        age = None if success is None else max(0.0, (now - success) / 1000)
+        found[feed] = FeedDoc(state, pulse.why, _at(success), counts.get(feed, 0), age)
+    return found
+
+
+def _source_state(
+    live: Live,
+    rows: Rows,
+    name: str,
+    feeds: Mapping[str, FeedDoc],
+    last: int | None,
+    *,
+    receives: bool,
+) -> tuple[str, str]:
+    """The first thing that an operator should know of a source."""
+    if name in live.paused:
+        rest = "; webhooks still arrive" if receives else ""
+        return "paused", f"polling is paused{rest}: fleetd resume {name}"
+    if not live.running:
+        return "off", "fleetd is stopped"
+    if not receives and not feeds:
+        return "off", "neither webhooks nor feeds: give it webhook_secret or token"
+    if sick := next((one for one in feeds.items() if one[1].state in TROUBLED), None):
+        feed, doc = sick
+        held = doc.state == "held"
+        return ("held", doc.why) if held else ("waiting", f"{feed}: {doc.why}")
+    quiet = _quiet(live, rows, name, last)
+    return quiet or ("ok", "")
+
+
+def _quiet(
+    live: Live, rows: Rows, name: str, last: int | None
+) -> tuple[str, str] | None:
+    """What there is to say of a source that says nothing."""
+    if name in live.unproven:
+        return "waiting", _unproven(rows, name)
+    if last is None:
+        return "waiting", "nothing has arrived yet"
+    silent = _silent(live, rows, name, last)
+    return ("silent", silent) if silent else None
+
+
+def _unproven(rows: Rows, name: str) -> str:
+    n = rows.snap.unverified.get(rows.snap.scope("source", name), 0)
+    if not n:
+        return "no webhook has come yet"
+    return (
+        f"{n} bodies came whose signature fits no secret here. Fix sources.{name}."
+        f"webhook_secret, then: fleetd dead retry --unverified {name}"
+    )
+
+
+def _silent(live: Live, rows: Rows, name: str, last: int) -> str:
+    """What is unusual about a silence, judged by the longest one of two weeks."""
+    hours = (millis(live.now) - last) / HOUR_MS
+    usual = rows.silence.get(name)
+    limit = LONG_AGO_H if usual is None else max(2, 2 * usual)
+    if hours < limit:
+        return ""
+    told = "" if usual is None else f"; the longest silence in two weeks was {usual} h"
+    return f"nothing has arrived for {hours:.0f} h{told}"
+
+
+def _sink(house: House, live: Live, rows: Rows, name: str) -> SinkDoc:
+    snap = rows.snap
+    number = snap.scope("sink", name)
+    lanes = {lane: live.waiting.get((name, lane), 0) for lane in (0, 1)}
+    waiting = sum(lanes.values())
+    oldest = rows.oldest.get(name) if waiting else None
+    pulse = live.pulses.get(f"sink:{name}", Pulse())
+    state, why = _sink_state(live, name, pulse, waiting)
+    of = snap.sums.of
+    ends = [
+        live.cursors.get((name, lane), 0) if n else snap.newest_seq
+        for lane, n in lanes.items()
+    ]
+    return SinkDoc(
+        house.sinks[name].kind, state, why, min(ends), waiting, lanes[1],
+        None if oldest is None else max(0.0, (millis(live.now) - oldest) / 1000),
+        of(number, "delivered"), of(number, "skipped"), of(number, "dead"),
+        live.rates.get(name), _empty_at(live, name, waiting), _at(live.taken.get(name)),
+    )  # fmt: skip
+
+
+def _sink_state(live: Live, name: str, pulse: Pulse, waiting: int) -> tuple[str, str]:
+    if name in live.paused:
+        return "paused", f"fleetd resume {name}"
+    if not live.running:
+        return ("waiting" if waiting else "idle"), "fleetd is stopped"
+    if pulse.state == "held":
+        return "held", pulse.why
+    if pulse.state in {"failing", "waiting", "closed", "open"} and pulse.why:
+        return "waiting", pulse.why
+    return ("sending" if waiting else "idle"), ""
+
+
+def _empty_at(live: Live, name: str, waiting: int) -> str | None:
+    """When nothing will wait any more, at the pace of the last minute."""
+    drain = live.drains.get(name, 0.0)
+    if not waiting:
+        return stamp(live.now)
+    if drain <= 0:
+        return None
+    return _at(millis(live.now) + int(waiting / drain * 1000))
+
+
+def _log(house: House, live: Live, rows: Rows, sinks: Mapping[str, SinkDoc]) -> LogDoc:
+    snap = rows.snap
+    span = 0 if snap.oldest_seq is None else snap.newest_seq - snap.oldest_seq + 1
+    used = snap.pages * snap.page_bytes + live.wal
+    pinned = _pinned(sinks)
+    return LogDoc(
+        id=snap.log_id,
+        folder=str(Path(house.daemon.data)),
+        newest_seq=snap.newest_seq,
+        oldest_seq=snap.oldest_seq,
+        oldest_received_at=_at(snap.oldest_ms),
+        events=min(span, snap.sums.stored()),
+        disk_bytes=used,
+        max_disk_bytes=live.max_disk,
+        free_bytes=live.free,
+        wal_bytes=live.wal,
+        full_in_hours=_full_in(live, snap, pinned=pinned is not None),
+        pinned_by=pinned,
+        durability="WAL, synchronous=FULL",
+        sqlite=apsw.sqlite_lib_version(),
+        fsync_p99_ms=live.fsync_p99_ms,
+        ballast=live.ballast,
+    )
+
+
+def _pinned(sinks: Mapping[str, SinkDoc]) -> str | None:
+    """The sink that keeps the oldest events from going, if one is well behind."""
+    behind = {
+        name: sink.cursor
+        for name, sink in sinks.items()
+        if (sink.oldest_waiting_s or 0) > PINS_AFTER_S
+    }
+    return min(behind, key=lambda name: behind[name], default=None)
+
+
+def _full_in(live: Live, snap: Snapshot, *, pinned: bool) -> float | None:
+    """Hours until nothing more can be kept, at the growth of the last hours.
+
+    The limit of our own counts only where a sink keeps the oldest events from going:
+    else the law makes room by itself.
+    """
+    if live.growth_per_h is None or live.growth_per_h <= 0:
+        return None
+    spare = snap.free_pages * snap.page_bytes
+    left = live.free + spare
+    if pinned:
+        left = min(left, live.max_disk - snap.pages * snap.page_bytes + spare)
+    return round(max(0, left) / live.growth_per_h, 1)
+
+
+def _verdict(
+    live: Live, rows: Rows, sources: Mapping[str, SourceDoc],
+    sinks: Mapping[str, SinkDoc],
+) -> tuple[str, list[str]]:  # fmt: skip
+    bad = [f"intake refuses: {live.refusing}"] if live.refusing else []
+    bad += [f"the ledger does not balance: {gap}" for gap in rows.gaps[:3]]
+    if live.aside:
+        bad.append(live.aside)
+    poor = [*_poor_sources(live, sources), *_poor_sinks(live, sinks)]
+    if live.clock.state != "ok":
+        poor.append(f"the clock is {live.clock.state}: {live.clock.why}")
+    if not live.running:
+        return "stopped", [*bad, *poor]
+    if bad:
+        return "unhealthy", [*bad, *poor]
+    return ("degraded", poor) if poor else ("healthy", [])
+
+
+def _poor_sources(live: Live, sources: Mapping[str, SourceDoc]) -> list[str]:
+    if not live.running:
+        return []
+    found = []
+    for name, doc in sources.items():
+        failing = any(feed.state in TROUBLED for feed in doc.feeds.values())
+        if doc.state in {"held", "silent"} or failing or doc.unverified:
+            why = doc.why or f"{doc.unverified} bodies are kept as unverified"
+            found.append(f"source {name} is {doc.state}: {why}")
+    return found
+
+
+def _poor_sinks(live: Live, sinks: Mapping[str, SinkDoc]) -> list[str]:
+    found = []
+    for name, doc in sinks.items():
+        late = doc.oldest_waiting_s or 0
+        why = f": {doc.why}" if doc.why else ""
+        if doc.state == "held" or (doc.state == "waiting" and live.running):
+            found.append(f"sink {name} is {doc.state}{why}")
+        elif late > BEHIND_S:
+            found.append(
+                f"sink {name} is {late / 60:.0f} minutes behind, {doc.waiting} waiting{why}"
+            )
+    return found
