@@ -6,8 +6,9 @@ from typing import Any
 
 from fleetd.sinks.contract import Sink
 from fleetd.store import Store
-from fleetd.tasks.deliver.courier import Courier, Watcher
+from fleetd.tasks.deliver.courier import Courier
 from fleetd.tasks.deliver.plan import Plan, plan_of
+from fleetd.tasks.deliver.standing import Watcher
 from fleetd.world import World
 
 __all__ = ["Plan", "deliver", "plan_of"]

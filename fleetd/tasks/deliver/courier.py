@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import structlog
 import trio
@@ -13,11 +13,12 @@ from fleetd.errors import FullError, HeldError, RejectedError, TransientError
 from fleetd.event import NORMAL, SAFETY, Entry, millis
 from fleetd.lines import LINES
 from fleetd.masking import MASK
-from fleetd.pace import Bucket, Meter
+from fleetd.pace import Bucket
 from fleetd.sinks.contract import Batch, Receipt, Write
 from fleetd.store import Attempt, Burial, Store
-from fleetd.tasks.deliver.memory import Memory
-from fleetd.tasks.deliver.plan import HELD_EVERY, PATIENCE, REFUSED_IN_A_ROW, Plan
+from fleetd.tasks.deliver.digest import Digest
+from fleetd.tasks.deliver.plan import PATIENCE, Plan
+from fleetd.tasks.deliver.standing import Standing, Watcher
 from fleetd.tasks.deliver.stream import Pick, Stream
 from fleetd.tasks.deliver.track import NEVER
 from fleetd.world import World
@@ -25,6 +26,10 @@ from fleetd.world import World
 logger = structlog.get_logger()
 Verdict: TypeAlias = "Receipt | TransientError | RejectedError | HeldError"
 FULL_EVERY = 10.0  # seconds between tries to move a cursor on a full disk
+DIGEST_EVERY = 60.0
+AGAIN = 0.0  # a time gone by: look again at once
+TOO_MANY = 429
+MOST_ROWS = 1000
 WORDS = {
     Receipt: "taken",
     TransientError: "later",
@@ -33,20 +38,8 @@ WORDS = {
 }
 
 
-class Watcher(Protocol):
-    """Where the operator reads how a sink is."""
-
-    rate_per_s: float | None
-
-    def say(self, state: str, why: str = "") -> None:
-        """What the sink is doing: idle, sending, waiting, held or paused, and why."""
-
-    def beat(self) -> None:
-        """The far side took something."""
-
-
 class Courier:
-    """One sink: its streams, its bucket, and what the far side made of it so far."""
+    """One sink: its streams, its bucket, and what the far side makes of it."""
 
     def __init__(
         self, name: str, plan: Plan, write: Write, *, store: Store, world: World,
@@ -58,27 +51,20 @@ class Courier:
         self._health = health
         now = trio.current_time()
         self._bucket = Bucket(plan.rate, plan.burst, filled_at=now, reserve=1)
-        self._meter = Meter(now)
-        self._memory = Memory(name, store, world)
         self._live = [self._stream(SAFETY, 0), self._stream(NORMAL, 0)]
         self._jobs: dict[int, Stream] = {}
-        self._takes = 0  # records taken so far: what proofs are dated by
-        self._refused: set[int] = set()  # alone, since anything was taken
-        self._held, self._not_before = self._memory.load(now, self._live)
-        self._held_until = now
-        self._front = False
+        self._digest, self._digest_at = Digest(plan.max_age, world.now), now
+        for stream in self._live if plan.notifies else ():
+            stream.digest = self._digest
+        self._standing = Standing(name, store, world, health, self._live, self._digest)
         self._flying = 0
         self._hands: trio.Nursery | None = None
 
     def _stream(self, lane: int, job: int) -> Stream:
         return Stream(
             self.name, lane, job, self.plan, store=self._store,
-            chance=self._world.chance, measure=self._measure,
+            chance=self._world.chance, measure=measure,
         )  # fmt: skip
-
-    @staticmethod
-    def _measure(entry: Entry) -> int:
-        return len(LINES.line(entry))
 
     async def run(self) -> None:
         """Deliver for ever."""
@@ -107,56 +93,60 @@ class Courier:
         if self._store.paused(self.name):
             return True
         waiting = (self._store.waiting(self.name, lane) for lane in (NORMAL, SAFETY))
-        return not (self._flying or any(waiting) or self._store.replays(self.name))
+        busy = self._flying or self._digest.count or any(waiting)
+        return not (busy or self._store.replays(self.name))
 
     def _say_rest(self) -> None:
+        held = self._standing.held
         if self._store.paused(self.name):
             self._health.say("paused")
-        elif self._held:
-            self._health.say("held", self._held)
         else:
-            self._health.say("idle")
+            self._health.say("held" if held else "idle", held)
 
     # what goes next
 
     async def _next(self) -> Pick | float:
         """A request that may go now, else when to look again."""
         now = trio.current_time()
-        gate = self._gate(now)
-        if gate > now:
+        if self._standing.held and self._flying:
+            return NEVER  # one try at a time
+        if (gate := self._standing.gate(now)) > now:
             return gate
         urgent = self._store.waiting(self.name, SAFETY) > 0
-        wait = self._bucket.wait(now, urgent=urgent)
-        if wait > 0:
+        if wait := self._bucket.wait(now, urgent=urgent):
             return now + wait
-        return await self._choose(now)
-
-    def _gate(self, now: float) -> float:
-        if self._held and self._flying:
-            return NEVER  # one try at a time
-        return max(self._not_before, self._held_until if self._held else now)
+        found = await self._choose(now)
+        if not self._digest.count or found == AGAIN:
+            return found
+        if now >= self._digest_at:  # first what happened meanwhile, then what happens
+            await self._send_digest()
+            return AGAIN
+        return found if isinstance(found, Pick) else min(found, self._digest_at)
 
     async def _choose(self, now: float) -> Pick | float:
         """The safety lane, then the normal one, and replays with what those leave."""
         soonest = NEVER
         for stream in [*self._live, *self._replays()]:
-            if stream.unsaved_until > now:
-                soonest = min(soonest, stream.unsaved_until)
-                continue
-            if stream.unsaved:
-                await self._settle(stream, [])
-            wait = stream.bucket.wait(now) if stream.bucket else 0.0
-            if wait > 0:
-                soonest = min(soonest, now + wait)
-                continue
-            found = await stream.next(now, self._takes, front=self._front)
+            found = await self._of_stream(stream, now)
             if isinstance(found, Pick):
                 return found
             soonest = min(soonest, found)
-            if stream.move() is not None:  # over what is not for us, or damaged
-                await self._settle(stream, [])
-                soonest = now
         return soonest
+
+    async def _of_stream(self, stream: Stream, now: float) -> Pick | float:
+        if stream.unsaved_until > now:
+            return stream.unsaved_until
+        if stream.unsaved:
+            await self._settle(stream, [])
+        if stream.bucket and (wait := stream.bucket.wait(now)):
+            return now + wait
+        standing = self._standing
+        found = await stream.next(now, standing.takes, front=standing.front)
+        if isinstance(found, Pick) or stream.move() is None:
+            return found
+        await self._settle(stream, [])  # over what is not for us, damaged or too old
+        await standing.remember()
+        return AGAIN
 
     def _replays(self) -> list[Stream]:
         running = {job.id: job for job in self._store.replays(self.name)}
@@ -164,8 +154,7 @@ class Courier:
             del self._jobs[number]
         for number in running.keys() - self._jobs.keys():
             stream = self._stream(NORMAL, number)
-            rate = running[number].rate
-            if rate:
+            if rate := running[number].rate:
                 stream.bucket = Bucket(rate, 1, filled_at=trio.current_time())
             self._jobs[number] = stream
         return [self._jobs[number] for number in running]
@@ -179,7 +168,7 @@ class Courier:
             pick.stream.bucket.take(now)
         pick.track.busy = True
         self._flying += 1
-        if not self._held:
+        if not self._standing.held:
             self._health.say("sending")
         if self._hands is None:
             await self._carry(pick)
@@ -192,14 +181,14 @@ class Courier:
             began = trio.current_time()
             batch = self._batch(pick)
             verdict = await self._hand_over(batch)
-            seconds = trio.current_time() - began
+            now = trio.current_time()
             self._flying -= 1
             pick.track.busy = False
-            self._judge(pick, verdict, trio.current_time())
-            attempt = self._attempt(pick, batch, verdict, seconds)
+            self._judge(pick, verdict, now)
+            attempt = self._attempt(pick, batch, verdict, now - began)
             await self._settle(pick.stream, [attempt])
-            await self._memory.save(self._held, self._not_before, self._live)
-        self.tell(self.name, attempt.verdict, seconds)
+            await self._standing.remember()
+        self.tell(self.name, attempt.verdict, now - began)
         if self._hands is not None:
             self._store.ring(self.name)
 
@@ -219,96 +208,76 @@ class Courier:
         except (TransientError, RejectedError, HeldError) as verdict:
             return verdict
 
+    async def _send_digest(self) -> None:
+        """One text for all that was too old to send; the ledger has it as skipped."""
+        text = self._digest.text()
+        self._bucket.take(trio.current_time())
+        with trio.CancelScope(shield=True):
+            key = digest_of(f"{self.name}\n{text}")
+            verdict = await self._hand_over(Batch((), key, digest=text))
+            now = trio.current_time()
+            if isinstance(verdict, HeldError):
+                self._standing.hold(str(verdict), now)
+            elif isinstance(verdict, TransientError):
+                self._standing.later(str(verdict), verdict.after, now)
+                self._digest_at = now + (verdict.after or DIGEST_EVERY)
+            else:
+                self._digest.clear()
+            await self._standing.remember()
+        word = WORDS[type(verdict)]
+        logger.info("digest_sent", sink=self.name, verdict=word, text=text)
+
     # what an answer means
 
     def _judge(self, pick: Pick, verdict: Verdict, now: float) -> None:
-        self._front = False
+        self._standing.front = False
         if isinstance(verdict, Receipt):
-            self._taken(pick, pick.tried.entries, now)
+            entries = pick.tried.entries
+            pick.stream.decide(entries, None)
+            pick.track.took(entries, probe=pick.tried.probe)
+            self._standing.believed(len(entries), now)
         elif isinstance(verdict, RejectedError):
             self._refusal(pick, verdict, now)
         elif isinstance(verdict, HeldError):
-            self._hold(str(verdict), now)
+            self._standing.hold(str(verdict), now)
         else:
             self._later(pick, verdict, now)
 
-    def _taken(self, pick: Pick, entries: Sequence[Entry], now: float) -> None:
-        pick.stream.decide(entries, None)
-        pick.track.took(entries, probe=pick.tried.probe)
-        self._believed(len(entries), now)
-
-    def _believed(self, count: int, now: float) -> None:
-        """The far side takes from us: whatever it was refused for, it was not us."""
-        self._takes += count
-        self._refused.clear()
-        if self._held:
-            logger.info("sink_released", sink=self.name)
-        self._held = ""
-        self._health.rate_per_s = self._meter.add(count, now)
-        self._health.beat()
-        self._health.say("sending")
-
     def _refusal(self, pick: Pick, error: RejectedError, now: float) -> None:
-        entries = pick.tried.entries
-        named = [entry for entry in entries if entry.seq in error.reasons]
-        if 0 < len(named) < len(entries):
-            self._took_the_rest(pick, error, named, now)
+        tried = pick.tried
+        named = [entry for entry in tried.entries if entry.seq in error.reasons]
+        rest = [entry for entry in tried.entries if entry.seq not in error.reasons]
+        if named and rest:  # one by one, while others were taken: that is the proof
+            pick.stream.decide(rest, None)
+            self._bury(pick, named, error)
+            pick.track.took(tried.entries, probe=tried.probe)
+            self._standing.believed(len(rest), now)
             return
-        if len(entries) == 1 or error.proven:
-            self._refused.update(entry.seq for entry in entries)
-        if pick.track.refused(pick.tried, error, now, self._takes):
-            self._bury(pick, entries, error, "")
-            pick.track.took(entries, probe=pick.tried.probe)
-        elif len(self._refused) >= REFUSED_IN_A_ROW:
-            again = bool(self._held)
-            why = (
-                f"{error}; {len(self._refused)} records in a row, none taken: see to it"
-            )
-            self._hold(why, now)
-            self._front = again and pick.tried.probe
-        else:
-            self._held = ""  # it knows us: it is about the records now
-            if len(entries) == 1:
-                why = f"{error}; kept until another record is taken"
-                self._health.say("waiting", why)
-
-    def _took_the_rest(
-        self, pick: Pick, error: RejectedError, named: Sequence[Entry], now: float
-    ) -> None:
-        """Named one by one while others were taken: that is the proof."""
-        rest = [entry for entry in pick.tried.entries if entry.seq not in error.reasons]
-        pick.stream.decide(rest, None)
-        self._bury(pick, named, error, "")
-        pick.track.took(pick.tried.entries, probe=pick.tried.probe)
-        self._believed(len(rest), now)
+        if pick.track.refused(tried, error, now, self._standing.takes):
+            self._bury(pick, tried.entries, error)
+            pick.track.took(tried.entries, probe=tried.probe)
+            return
+        alone = len(tried.entries) == 1
+        if alone:
+            why = f"{error}; kept until another record is taken"
+            self._health.say("waiting", MASK.mask(why))
+        seqs = error.reasons if alone or error.proven else ()
+        self._standing.refuses(str(error), seqs, now, probe=tried.probe)
 
     def _later(self, pick: Pick, error: TransientError, now: float) -> None:
         if error.status == TOO_MANY:
             self._bucket.cut(now)
-        if error.after:
-            self._not_before = now + error.after  # it asked us, not one lane
-        if self._held:
-            self._held_until = now + HELD_EVERY
-            return
-        self._health.say("waiting", str(error))
-        if pick.track.later(pick.tried, error, now, self._takes):
+        held = self._standing.held
+        self._standing.later(str(error), error.after, now)
+        takes = self._standing.takes
+        if not held and pick.track.later(pick.tried, error, now, takes):
             self._bury(pick, pick.tried.entries, error, "stuck: ")
             pick.track.took(pick.tried.entries)
 
-    def _hold(self, why: str, now: float) -> None:
-        if not self._held:
-            logger.warning("sink_held", sink=self.name, why=MASK.mask(why))
-        self._held = MASK.mask(why)
-        self._held_until = now + HELD_EVERY
-        self._health.say("held", self._held)
-
     def _bury(
-        self,
-        pick: Pick,
-        entries: Sequence[Entry],
-        error: RejectedError | TransientError,
-        word: str,
-    ) -> None:
+        self, pick: Pick, entries: Sequence[Entry],
+        error: RejectedError | TransientError, word: str = "",
+    ) -> None:  # fmt: skip
         reasons = error.reasons if isinstance(error, RejectedError) else {}
         for entry in entries:
             why = MASK.mask(word + reasons.get(entry.seq, str(error)))
@@ -321,7 +290,7 @@ class Courier:
     def _attempt(
         self, pick: Pick, batch: Batch, verdict: Verdict, seconds: float
     ) -> Attempt:
-        entries = pick.tried.entries
+        entries = batch.entries
         taken = isinstance(verdict, Receipt)
         return Attempt(
             sink=self.name,
@@ -342,9 +311,6 @@ class Courier:
         """Bring the cursor up to what is decided, with the attempts that led there."""
         async with stream.alone:
             stream.unsaved.extend(attempts)
-            move = stream.move()
-            if move is None and not stream.unsaved:
-                return
             try:
                 await self._step(stream)
             except FullError as full:  # decided is decided: nothing is sent twice
@@ -371,8 +337,8 @@ class Courier:
         stream.unsaved_until = 0.0
 
 
-TOO_MANY = 429
-MOST_ROWS = 1000
+def measure(entry: Entry) -> int:
+    return len(LINES.line(entry))
 
 
 def key_of(name: str, generation: int, entries: Sequence[Entry]) -> str:
@@ -380,5 +346,8 @@ def key_of(name: str, generation: int, entries: Sequence[Entry]) -> str:
     ids = "\n".join(
         f"{one.source}\t{one.kind}\t{one.event.id}\t{one.revision}" for one in entries
     )
-    whole = f"{name}\n{generation}\n{ids}".encode()
-    return hashlib.blake2b(whole, digest_size=16).hexdigest()
+    return digest_of(f"{name}\n{generation}\n{ids}")
+
+
+def digest_of(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -15,6 +15,8 @@ STUCK_LATERS = 8
 STUCK_AFTER = 900.0
 LONE_LONGEST = 180.0  # the longest wait for one record that holds up others
 WINDOW = 64  # entries at least: what a proof may look through
+WIDEST = 20_000
+SPREAD = 4
 WINDOW_BYTES = 4 << 20
 
 
@@ -32,8 +34,9 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     @property
     def window(self) -> int:
-        """How many entries are looked at together."""
-        return max(self.batch * self.parallel, WINDOW)
+        """How many entries are looked at together: tracks are never evenly filled."""
+        wanted = self.batch * self.parallel * (SPREAD if self.parallel > 1 else 1)
+        return max(min(wanted, WIDEST), self.batch, WINDOW)
 
 
 def plan_of(sink: Sink, table: SinkTable) -> Plan:

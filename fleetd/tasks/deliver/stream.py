@@ -14,6 +14,7 @@ from msgspec import Struct
 from fleetd.event import Entry
 from fleetd.pace import Bucket
 from fleetd.store import Attempt, Burial, Job, Read, Store
+from fleetd.tasks.deliver.digest import TOO_OLD, Digest
 from fleetd.tasks.deliver.plan import WINDOW_BYTES, Plan
 from fleetd.tasks.deliver.track import NEVER, Measure, Track, Try, whose
 
@@ -56,6 +57,7 @@ class Stream:
         self._plan, self._store = plan, store
         self._chance, self._measure = chance, measure
         self._ready_at = NEVER
+        self.digest: Digest | None = None  # where what is too old goes
         self.reset()
 
     def reset(self) -> None:
@@ -88,6 +90,8 @@ class Stream:
         if (wait := self._linger(now)) > now:
             return wait
         await self._refill()
+        if self.digest:
+            self._sift(self.digest)
         soonest = NEVER
         for track in self.tracks:
             found = track.next(now, takes, front=front)
@@ -95,6 +99,15 @@ class Stream:
                 return Pick(self, track, found)
             soonest = min(soonest, found)
         return soonest
+
+    def _sift(self, digest: Digest) -> None:
+        for track in self.tracks:
+            old = [] if track.busy else digest.old(track.queue)
+            if old:
+                track.drop(old)
+                digest.add(old)
+                for entry in old:
+                    self._decided[entry.seq] = TOO_OLD
 
     def _linger(self, now: float) -> float:
         """Until when a batch that is not full may still fill up."""
@@ -114,8 +127,9 @@ class Stream:
 
     async def _refill(self) -> None:
         plan = self._plan
+        room = plan.window + sum(track.accused for track in self.tracks)
         for _ in range(READS):
-            if len(self._window) >= plan.window or not self._more():
+            if len(self._window) >= room or not self._more():
                 return
             read = await self._store.next_batch(
                 self.name,

@@ -81,21 +81,19 @@ class Track:
         accused = self._accused.get(first.seq)
         if accused is None:
             return Try(self._first())
-        if (
-            front
-            or now >= accused.again_at
-            or (accused.refused and takes > accused.takes)
-        ):
+        if front or (accused.refused and takes > accused.takes):
             return Try([first])
         probe = None if accused.probed else self._probe(accused)
-        return Try([probe], probe=True) if probe else accused.again_at
+        if probe is not None:
+            return Try([probe], probe=True)
+        return Try([first]) if now >= accused.again_at else accused.again_at
 
     def _first(self) -> Sequence[Entry]:
         """As many from the front as one request may hold."""
         if self.again:
             return self.queue[: self.again]
         found = self.queue[: min(self._size, self._ceiling)]
-        if len(self._accused):
+        if self._accused:
             end = next((i for i, e in enumerate(found) if e.seq in self._accused), None)
             found = found[:end]
         if self._plan.batch_bytes:
@@ -115,7 +113,20 @@ class Track:
             return fair[0] if fair else None
         return other
 
+    @property
+    def accused(self) -> int:
+        """How many records stand accused."""
+        return len(self._accused)
+
     # what an answer changes
+
+    def drop(self, entries: Sequence[Entry]) -> None:
+        """These go no more: they are too old to."""
+        gone = {entry.seq for entry in entries}
+        self.queue = [entry for entry in self.queue if entry.seq not in gone]
+        self.again = self._laters = 0
+        for seq in gone & self._accused.keys():
+            del self._accused[seq]
 
     def took(self, entries: Sequence[Entry], *, probe: bool = False) -> None:
         """These were decided: they leave the line."""

@@ -1,0 +1,102 @@
+"""Old data never looks new: what is too old to ring at people for becomes one text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from fleetd.event import SAFETY, Entry, millis, moment_of
+
+SAFETY_AGE = 86_400.0
+LABELS = 64  # kept; a text names the first few
+NAMED = 8
+TOO_OLD = "too_old"
+
+
+class Digest:
+    """What was too old to ring for one by one, summed up until it is told."""
+
+    def __init__(self, max_age: float, now: Callable[[], datetime]) -> None:
+        self._age_ms = int(max_age * 1000)
+        self._safety_ms = int(max(max_age, SAFETY_AGE) * 1000)
+        self._now = now
+        self.count = self._first_ms = self._last_ms = 0
+        self._labels: Counter[str] = Counter()
+
+    def old(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those of the entries that are too old, by the earlier of their two times."""
+        now_ms = millis(self._now())
+        return [one for one in entries if now_ms - moment(one) > self._limit(one)]
+
+    def _limit(self, entry: Entry) -> int:
+        return self._safety_ms if entry.lane == SAFETY else self._age_ms
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Sum these up."""
+        for entry in entries:
+            at = moment(entry)
+            self._first_ms = min(self._first_ms or at, at)
+            self._last_ms = max(self._last_ms, at)
+            self.count += 1
+            label = getattr(entry.event, "type", None) or entry.kind
+            if label in self._labels or len(self._labels) < LABELS:
+                self._labels[label] += 1
+
+    def text(self) -> str:
+        """`1 204 events from 12-18 Nov while offline: 3 crash, 2 sos, 900 position`."""
+        named = ", ".join(
+            f"{grouped(n)} {label.replace('_', ' ')}"
+            for label, n in sorted(self._labels.items(), key=weight)[:NAMED]
+        )
+        more = ", …" if len(self._labels) > NAMED else ""
+        events = "event" if self.count == 1 else "events"
+        days = span(self._first_ms, self._last_ms)
+        return (
+            f"{grouped(self.count)} {events} from {days} while offline: {named}{more}"
+        )
+
+    def clear(self) -> None:
+        """It was told."""
+        self.count = self._first_ms = self._last_ms = 0
+        self._labels.clear()
+
+    def kept(self) -> dict[str, Any] | None:
+        """For a restart in between."""
+        if not self.count:
+            return None
+        span_ms = [self._first_ms, self._last_ms]
+        return {"count": self.count, "span_ms": span_ms, "labels": dict(self._labels)}
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        self.count = kept["count"]
+        self._first_ms, self._last_ms = kept["span_ms"]
+        self._labels = Counter(kept["labels"])
+
+
+RARE = ("crash", "sos", "panic", "rollover")
+
+
+def weight(label: tuple[str, int]) -> tuple[bool, int]:
+    """What somebody must hear first, then the rarest."""
+    return label[0] not in RARE, label[1]
+
+
+def moment(entry: Entry) -> int:
+    at = entry.event.at
+    return entry.received_ms if at is None else min(millis(at), entry.received_ms)
+
+
+def grouped(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
+
+
+def span(first_ms: int, last_ms: int) -> str:
+    """`12 Nov`, `12-18 Nov`, or over a change of month; UTC."""
+    first, last = moment_of(first_ms), moment_of(last_ms)
+    if first.date() == last.date():
+        return f"{last.day} {last:%b}"
+    if (first.year, first.month) == (last.year, last.month):
+        return f"{first.day}–{last.day} {last:%b}"  # noqa: RUF001
+    return f"{first.day} {first:%b} – {last.day} {last:%b}"  # noqa: RUF001

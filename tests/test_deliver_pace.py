@@ -1,0 +1,256 @@
+"""Delivery at its limits: the whole allowed rate and no more, many at once, replays behind."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import httpx
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fleetd.event import millis
+from fleetd.store.jobs import AddJob
+from tests.far_side import FarSide, crash, fix, house_in, ids
+
+FOLDER = count()
+SLOWLY = settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture
+def far() -> FarSide:
+    return FarSide()
+
+
+def breach(times: list[float], rate: float, burst: int) -> bool:
+    return any(
+        n > burst + rate * (last - first) + 1e-3
+        for i, first in enumerate(times)
+        for n, last in enumerate(times[i : i + 200], start=1)
+    )
+
+
+@pytest.mark.parametrize(("rate", "burst", "delay"), [(5.0, 3, 0.05), (50.0, 10, 0.001)])
+async def test_a_drain_uses_98_percent_of_the_allowed_rate_and_never_more(
+    autojump_clock, tmp_path, far, rate, burst, delay
+):
+    far.delay = lambda asked: delay
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(600)))
+        before = trio.current_time()
+        async with house.run(batch=1, rate=rate, burst=burst):
+            await house.rest()
+
+        took = far.asked[-1].at - before
+        assert 600 / took >= 0.98 * rate
+        assert not breach([one.at for one in far.asked], rate, burst)
+        assert far.taken == ids("p", range(600))
+
+
+async def test_parallel_requests_reach_a_rate_that_one_at_a_time_could_not(
+    autojump_clock, tmp_path, far
+):
+    far.delay = lambda asked: 1.0
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n % 97}") for n in range(970)))
+        before = trio.current_time()
+        async with house.run(batch=1, rate=20.0, burst=5, parallel=40):
+            await house.rest()
+
+        assert 970 / (far.asked[-1].at - before) >= 0.95 * 20
+        assert not breach([one.at for one in far.asked], 20.0, 5)
+        assert far.most_at_once > 10
+
+
+async def test_a_429_slows_the_sink_down_for_minutes(autojump_clock, tmp_path, far):
+    far.script = [200] * 50 + [429]
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(700)))
+        async with house.run(batch=1, rate=10.0, burst=1):
+            await house.rest()
+
+        cut = far.asked[50].at
+        minute = [one for one in far.asked if cut < one.at <= cut + 50]
+        assert len(minute) <= 5 * 50
+        assert far.taken == ids("p", range(700))
+
+
+@SLOWLY
+@given(
+    vehicles=st.lists(st.integers(0, 6), min_size=1, max_size=80),
+    parallel=st.integers(2, 8),
+    batch=st.integers(1, 5),
+    sick=st.sets(st.integers(0, 120), max_size=30),
+    delays=st.lists(st.floats(0, 5), min_size=1, max_size=10),
+)
+async def test_parallel_keeps_the_order_of_each_vehicle_and_loses_nothing(
+    autojump_clock, tmp_path, vehicles, parallel, batch, sick, delays
+):
+    far = FarSide()
+    far.delay = lambda asked: delays[len(far.asked) % len(delays)]
+    far.answer = lambda asked: [503, 500, 429][len(far.asked) % 3] if (
+        len(far.asked) in sick
+    ) else 200
+    async with house_in(tmp_path / str(next(FOLDER)), far) as house:
+        await house.append(*(fix(n, f"v{v}") for n, v in enumerate(vehicles)))
+        async with house.run(parallel=parallel, batch=batch):
+            await house.rest()
+
+        assert sorted(far.taken) == sorted(ids("p", range(len(vehicles))))
+        for one in set(vehicles):
+            mine = ids("p", (n for n, v in enumerate(vehicles) if v == one))
+            assert [id_ for id_ in far.taken if id_ in set(mine)] == mine
+        assert house.counts() == {"delivered": len(vehicles)}
+
+
+async def test_the_cursor_stands_at_the_lowest_unfinished_request(
+    autojump_clock, tmp_path, far
+):
+    far.delay = lambda asked: 14.0 if "p5" in asked.ids else 0.1
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(20)))
+        async with house.run(parallel=8, batch=1):
+            await trio.sleep(10)
+
+            assert len(far.taken) == 19
+            assert house.store.cursor("ops", 0) == 5
+            await house.rest()
+
+        assert house.store.cursor("ops", 0) == 20
+
+
+async def test_a_stop_with_many_under_way_waits_for_them_all(autojump_clock, tmp_path, far):
+    far.delay = lambda asked: 9.0
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(6)))
+        async with house.run(parallel=6, batch=1):
+            await house.until(lambda: len(far.asked) >= 4)
+            sent = len(far.asked)
+
+        assert len(far.taken) == sent
+        assert house.waiting() == 6 - house.store.cursor("ops", 0)
+
+
+async def test_a_bad_record_among_parallel_ones_is_found_and_set_aside(
+    autojump_clock, tmp_path, far
+):
+    far.answer = lambda asked: 422 if {"p3", "p40"} & set(asked.ids) else 200
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n % 9}") for n in range(60)))
+        async with house.run(parallel=4, batch=5):
+            await house.rest()
+
+        assert [one for one, _ in house.dead()] == ["p3", "p40"]
+        assert house.counts() == {"delivered": 58, "dead": 2}
+
+
+# replays
+
+
+def replay(house, first: int, last: int, **spec: object) -> AddJob:
+    return AddJob("replay", "ops", spec, first - 1, last, last - first + 1, millis(house.world.now()))
+
+
+async def test_a_replay_runs_behind_live_delivery_with_keys_of_its_own(
+    autojump_clock, tmp_path, far
+):
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(30)), crash(1))
+        async with house.run():
+            await house.rest()
+            live = {one.key for one in far.asked}
+            await house.append(*(fix(n) for n in range(30, 60)))
+            job = await house.store.add_job(replay(house, 1, 31))
+            await house.until(lambda: not house.store.replays("ops"))
+
+        again = far.taken[31 + 30 :]
+        assert far.taken[31:61] == ids("p", range(30, 60))
+        assert again == [*ids("p", range(30)), "s1"]
+        assert not live & {one.key for one in far.asked if one.ids[0] == "p0"} - live
+        assert [one.key for one in far.asked].count(far.asked[0].key) == 1
+        done = next(one for one in house.store.jobs() if one.id == job.id)
+        assert (done.state, done.done) == ("done", 31)
+        assert house.counts() == {"delivered": 61}
+
+
+async def test_a_replay_keeps_to_its_own_rate(autojump_clock, tmp_path, far):
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(20)))
+        async with house.run(batch=1):
+            await house.rest()
+            before = trio.current_time()
+            await house.store.add_job(replay(house, 1, 20, rate=0.5))
+            await house.until(lambda: not house.store.replays("ops"))
+
+        assert trio.current_time() - before >= 38
+
+
+async def test_live_events_overtake_a_long_replay(autojump_clock, tmp_path, far):
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(200)))
+        async with house.run(batch=1, rate=5.0, burst=2):
+            await house.rest()
+            await house.store.add_job(replay(house, 1, 200))
+            await house.until(lambda: len(far.asked) == 220)
+            await house.append(fix(999))
+            at = trio.current_time()
+            await house.until(lambda: "p999" in far.taken)
+
+        assert trio.current_time() - at <= 1.0
+
+
+async def test_a_replay_goes_on_where_it_stood_after_a_restart(autojump_clock, tmp_path, far):
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(20)))
+        async with house.run(batch=1):
+            await house.rest()
+            await house.store.add_job(replay(house, 1, 20, rate=1.0))
+            await house.until(lambda: len(far.asked) == 28)
+        async with house.run(batch=1):
+            await house.until(lambda: not house.store.replays("ops"))
+
+        assert far.taken[20:] == ids("p", range(20))
+
+
+async def test_a_cancelled_replay_stops(autojump_clock, tmp_path, far):
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(50)))
+        async with house.run(batch=1):
+            await house.rest()
+            job = await house.store.add_job(replay(house, 1, 50, rate=1.0))
+            await house.until(lambda: len(far.asked) == 55)
+            await house.store.change_job(job.id, "cancelled")
+            await trio.sleep(600)
+
+        assert len(far.asked) <= 56
+
+
+async def test_a_bad_record_in_a_replay_does_not_stop_it(autojump_clock, tmp_path, far):
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(20)))
+        async with house.run():
+            await house.rest()
+            far.answer = lambda asked: 400 if "p4" in asked.ids else 200
+            await house.store.add_job(replay(house, 1, 20))
+            await house.until(lambda: not house.store.replays("ops"))
+
+        assert sorted(far.taken[20:]) == sorted(ids("p", set(range(20)) - {4}))
+
+
+async def test_a_far_side_that_resets_now_and_then_gets_everything_in_order(
+    autojump_clock, tmp_path, far
+):
+    far.answer = lambda asked: (
+        httpx.ReadError("reset") if len(far.asked) % 3 == 0 else 200
+    )
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(100)))
+        async with house.run():
+            await house.rest()
+
+        assert far.taken == ids("p", range(100))

@@ -1,0 +1,460 @@
+"""A far side that lies: what each answer means, and that nothing is buried without proof."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+import trio
+
+from fleetd.errors import RejectedError
+from fleetd.event import KINDS
+from fleetd.sinks.contract import Receipt, Sink
+from fleetd.sinks.http import SINK, Config
+from tests.far_side import FarSide, crash, fix, house_in, ids
+
+MINUTE = 60.0
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+@pytest.fixture
+def far() -> FarSide:
+    return FarSide()
+
+
+def refuses(*bad: str, status: int = 400):
+    """Any request that holds one of these ids is refused whole."""
+    return lambda asked: status if set(bad) & set(asked.ids) else 200
+
+
+async def test_one_bad_record_is_set_aside_with_the_answer_and_the_rest_arrives(
+    autojump_clock, tmp_path, far
+):
+    far.answer = lambda asked: (
+        httpx.Response(422, content=b"no such unit") if "p7" in asked.ids else 200
+    )
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(30)))
+        async with house.run():
+            await house.rest()
+        took = trio.current_time()
+
+        assert sorted(far.taken) == sorted(ids("p", set(range(30)) - {7}))
+        assert [one for one, _ in house.dead()] == ["p7"]
+        assert "422" in house.dead()[0][1]
+        assert house.rows("SELECT answer FROM dead") == [(b"no such unit",)]
+        assert house.counts() == {"delivered": 29, "dead": 1}
+        assert took < MINUTE
+        assert len(far.asked) < 20
+
+
+@pytest.mark.parametrize("bad", [{0}, {29}, {0, 1}, {13, 14, 15}, {0, 9, 10, 29}])
+async def test_only_the_guilty_are_set_aside_wherever_they_stand(
+    autojump_clock, tmp_path, far, bad
+):
+    far.answer = refuses(*ids("p", bad))
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n % 7}") for n in range(30)))
+        async with house.run():
+            await house.until(lambda: len(far.taken) == 30 - len(bad))
+            await house.append(fix(99, "other"))  # the proof for one at the end
+            await house.rest()
+
+        assert [one for one, _ in house.dead()] == ids("p", sorted(bad))
+        assert sorted(far.taken) == sorted(ids("p", {*range(30), 99} - bad))
+
+
+async def test_a_mis_set_sink_that_refuses_everything_buries_nothing_and_is_held(
+    autojump_clock, tmp_path, far
+):
+    far.answer = lambda asked: 400
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(200)))
+        async with house.run():
+            await trio.sleep(3 * DAY)
+
+            assert house.health.state == "held"
+            assert "400" in house.health.why
+            assert "records in a row" in house.health.why
+            assert house.waiting() == 200
+            assert house.dead() == []
+            tries = [one for one in far.asked if one.at > HOUR]
+            assert len(tries) <= 3 * DAY / 300 + 1
+
+            far.answer = lambda asked: 200  # the operator has corrected it
+            await house.rest(within=HOUR)
+
+        assert sorted(far.taken) == sorted(ids("p", range(200)))
+        assert house.dead() == []
+
+
+@pytest.mark.parametrize("batch", [1, 10, 500])
+async def test_nothing_is_buried_by_a_sink_that_turns_bad_midway(
+    autojump_clock, tmp_path, far, batch
+):
+    far.answer = lambda asked: 400 if len(far.taken) >= 40 else 200
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(40)))
+        async with house.run(batch=batch):
+            await house.rest()
+            await house.append(*(fix(n, f"v{n}") for n in range(40, 140)))
+            await trio.sleep(HOUR)
+
+        assert house.dead() == []
+        assert house.waiting() == 100
+        assert house.health.state == "held"
+
+
+async def test_more_than_twenty_bad_ones_in_a_row_do_not_hold_the_rest_for_good(
+    autojump_clock, tmp_path, far
+):
+    bad = set(range(25))
+    far.answer = refuses(*ids("p", bad))
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(40)))
+        async with house.run():
+            await house.until(lambda: house.health.state == "held")
+            await house.rest(within=2 * HOUR)
+
+        assert [one for one, _ in house.dead()] == ids("p", sorted(bad))
+        assert sorted(far.taken) == sorted(ids("p", range(25, 40)))
+
+
+async def test_a_lone_refused_record_is_kept_until_another_proves_it(
+    autojump_clock, tmp_path, far
+):
+    far.answer = refuses("p1")
+    async with house_in(tmp_path, far) as house:
+        await house.append(fix(1))
+        async with house.run():
+            await trio.sleep(DAY)
+
+            assert house.dead() == []
+            assert house.waiting() == 1
+            assert house.health.state == "waiting"
+            assert "400" in house.health.why
+            assert len(far.asked) < DAY / 60
+            await house.append(fix(2, "v2"))
+            await house.rest(within=MINUTE)
+
+        assert [one for one, _ in house.dead()] == ["p1"]
+        assert far.taken == ["p2"]
+
+
+async def test_a_record_refused_once_and_then_taken_is_delivered(
+    autojump_clock, tmp_path, far
+):
+    far.script = [400, 400]
+    async with house_in(tmp_path, far) as house:
+        await house.append(fix(1))
+        async with house.run():
+            await house.rest()
+
+        assert far.taken == ["p1"]
+        assert house.dead() == []
+
+
+async def test_a_batch_that_is_too_big_is_halved_and_nobody_is_blamed(
+    autojump_clock, tmp_path, far
+):
+    far.answer = lambda asked: 413 if len(asked.ids) > 3 else 200
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(60)))
+        async with house.run():
+            await house.rest()
+
+        assert far.taken == ids("p", range(60))
+        assert house.dead() == []
+        refusals = [one for one in far.asked if len(one.ids) > 3]
+        assert len(refusals) < len(far.asked) / 2
+
+
+async def test_a_record_too_big_by_itself_is_set_aside(autojump_clock, tmp_path, far):
+    far.answer = refuses("p4", status=413)
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(9)))
+        async with house.run():
+            await house.rest()
+
+        assert [one for one, _ in house.dead()] == ["p4"]
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 404, 405, 410])
+async def test_being_refused_as_a_sender_holds_the_sink_and_keeps_everything(
+    autojump_clock, tmp_path, far, status
+):
+    far.answer = lambda asked: httpx.Response(
+        status, headers={"location": "https://elsewhere.example/x?token=1"}
+    )
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(50)))
+        async with house.run():
+            await trio.sleep(DAY)
+
+            assert house.health.state == "held"
+            assert str(status) in house.health.why
+            assert "hub.example" in house.health.why
+            assert "token" not in house.health.why
+            assert DAY / 300 - 2 <= len(far.asked) <= DAY / 300 + 2
+            assert house.dead() == []
+            assert house.waiting() == 50
+
+            far.answer = lambda asked: 200
+            await house.rest(within=600)
+
+        assert far.taken == ids("p", range(50))
+        assert house.health.state == "idle"
+
+
+async def test_500_to_one_record_for_ever_delays_the_others_by_minutes(
+    autojump_clock, tmp_path, far
+):
+    far.answer = refuses("p3", status=500)
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(100)))
+        async with house.run(batch=50):
+            await house.rest(within=45 * MINUTE)
+
+        assert [one for one, _ in house.dead()] == ["p3"]
+        assert house.dead()[0][1].startswith("stuck")
+        assert sorted(far.taken) == sorted(ids("p", set(range(100)) - {3}))
+        alone = [one.at for one in far.asked if one.ids == ["p3"]]
+        assert len(alone) >= 8
+        assert alone[-1] - alone[0] >= 15 * MINUTE
+
+
+async def test_a_stuck_record_is_seen_even_when_few_others_can_prove_it(
+    autojump_clock, tmp_path, far
+):
+    far.answer = refuses("p2", status=500)
+    async with house_in(tmp_path, far) as house:
+        await house.append(fix(1, "a"), fix(2, "b"), fix(3, "c"))
+        async with house.run():
+            await house.rest(within=HOUR)
+
+        assert [one for one, _ in house.dead()] == ["p2"]
+
+
+async def test_a_stuck_record_of_the_only_vehicle_does_not_stop_it_for_good(
+    autojump_clock, tmp_path, far
+):
+    far.answer = refuses("p3", status=500)
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(30)))
+        async with house.run():
+            await house.rest(within=90 * MINUTE)
+
+        assert [one for one, _ in house.dead()] == ["p3"]
+
+
+@pytest.mark.parametrize(
+    "sick", [503, 429, 408, httpx.ReadTimeout("slow"), httpx.ConnectError("refused")]
+)
+async def test_what_says_nothing_about_a_record_never_buries_it(
+    autojump_clock, tmp_path, far, sick
+):
+    far.answer = lambda asked: sick if "p3" in asked.ids else 200
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(10)))
+        async with house.run(batch=1):
+            await trio.sleep(2 * DAY)
+
+        assert house.dead() == []
+        assert "p3" not in far.taken
+
+
+async def test_an_outage_of_a_week_loses_nothing_and_ends_by_itself(
+    autojump_clock, tmp_path, far
+):
+    week = 7 * DAY
+    kinds = [500, 503, httpx.ConnectError("refused"), httpx.ReadError("reset"), 502]
+    far.answer = lambda asked: (
+        kinds[int(asked.at // (5 * HOUR)) % len(kinds)] if asked.at < week else 200
+    )
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n % 20}") for n in range(100)))
+        async with house.run(batch=40):
+            await trio.sleep(week / 2)
+            await house.append(*(fix(n, f"v{n % 20}") for n in range(100, 200)))
+            await trio.sleep(week / 2)
+            asked = len(far.asked)
+            await house.rest(within=10 * MINUTE)
+
+        assert sorted(far.taken) == sorted(ids("p", range(200)))
+        assert house.dead() == []
+        assert asked < 2 * week / 100
+
+
+async def test_5_later_answers_halve_the_batch_and_success_makes_it_whole(
+    autojump_clock, tmp_path, far
+):
+    far.answer = lambda asked: 500 if len(asked.ids) > 4 else 200
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(8)))
+        async with house.run(batch=8):
+            await house.rest()
+
+        assert [len(one.ids) for one in far.asked[:7]] == [8, 8, 8, 8, 8, 4, 2]
+        assert far.taken == ids("p", range(8))
+
+
+async def test_a_far_side_that_says_slow_down_gets_the_same_batch_however_long(
+    autojump_clock, tmp_path, far
+):
+    far.script = [503] * 12 + [429] * 12
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(8)))
+        async with house.run(batch=8):
+            await house.rest()
+
+        assert {len(one.ids) for one in far.asked} == {8}
+        assert len({one.key for one in far.asked}) == 1
+
+
+async def test_a_reset_after_applying_repeats_the_very_same_request(
+    autojump_clock, tmp_path, far
+):
+    far.script = [httpx.ReadError("reset")]
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(5)))
+        async with house.run():
+            await house.rest()
+
+        first, second = far.asked
+        assert (first.key, first.body) == (second.key, second.body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"ok": false, "error": "quota"}',
+        b'{"success":false}',
+        b'{"errors":[{"row":1}]}',
+        b"<!DOCTYPE html><title>Sign in</title>",
+        b" \n<HTML>welcome to the hotel",
+    ],
+)
+async def test_a_2xx_whose_body_disagrees_is_no_delivery(
+    autojump_clock, tmp_path, far, body
+):
+    far.script = [httpx.Response(200, content=body)]
+    async with house_in(tmp_path, far) as house:
+        await house.append(fix(1))
+        async with house.run():
+            await house.until(lambda: len(far.asked) == 1)
+            await trio.sleep(0.1)
+
+            assert house.waiting() == 1
+            assert house.counts() == {}
+            await house.rest()
+
+        assert len(far.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        ("0.4", 0.4, 0.5),
+        ("Sat, 21 Nov 2026 06:02:00 GMT", 118.0, 121.0),
+        ("-1", 1.0, 5.0),
+        ("0", 1.0, 5.0),
+        ("31536000", 3600.0, 3601.0),
+        ("whenever", 1.0, 5.0),
+    ],
+)
+async def test_retry_after_is_obeyed_and_no_more_than_that(
+    autojump_clock, tmp_path, far, header, least, most
+):
+    far.script = [httpx.Response(503, headers={"retry-after": header})]
+    async with house_in(tmp_path, far) as house:
+        await house.append(fix(1), crash(1))
+        async with house.run():
+            await house.rest()
+
+        waited = far.asked[1].at - far.asked[0].at
+        assert least <= waited <= most or far.asked[1].ids != far.asked[0].ids
+        if least > 5:
+            assert waited >= least
+
+
+async def test_a_slow_far_side_is_given_up_on_and_asked_again(
+    autojump_clock, tmp_path, far
+):
+    far.delay = lambda asked: 3600.0 if len(far.asked) == 1 else 0.0
+    async with house_in(tmp_path, far) as house:
+        await house.append(fix(1))
+        async with house.run():
+            await house.rest()
+
+        assert far.asked[1].at - far.asked[0].at < 60
+        assert house.rows("SELECT verdict, count(*) FROM attempts GROUP BY 1") == [
+            ("later", 1),
+            ("taken", 1),
+        ]
+
+
+async def test_every_request_leaves_a_row_with_what_was_said(
+    autojump_clock, tmp_path, far
+):
+    far.script = [httpx.Response(500, content=b"x" * 9000), 401, 400]
+    async with house_in(tmp_path, far) as house:
+        await house.append(fix(1), fix(2, "v2"))
+        async with house.run():
+            await house.rest()
+
+        rows = house.rows("SELECT verdict, status, n, length(answer) FROM attempts")
+        assert [row[:3] for row in rows] == [
+            ("later", 500, 2),
+            ("held", 401, 2),
+            ("never", 400, 2),
+            ("taken", 200, 1),
+            ("taken", 200, 1),
+        ]
+        assert rows[0][3] == 2048
+
+
+def naming(bad: set[str]) -> Sink:
+    """A sink whose far side names the records it does not want."""
+    from contextlib import asynccontextmanager
+
+    @asynccontextmanager
+    async def opened(config, world, place):
+        async def write(batch):
+            why = {e.seq: "no such unit" for e in batch.entries if e.event.id in bad}
+            if why:
+                raise RejectedError(why, proven=True, status=200)
+            return Receipt(200)
+
+        yield write
+
+    return Sink(config=Config, open=opened, takes=KINDS[1:], batch=10)
+
+
+async def test_records_that_are_named_beside_others_that_were_taken_are_set_aside_at_once(
+    autojump_clock, tmp_path, far
+):
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(10)))
+        async with house.run(naming({"p2", "p5"})):
+            await house.rest(within=10)
+
+        assert [one for one, _ in house.dead()] == ["p2", "p5"]
+        assert house.counts() == {"delivered": 8, "dead": 2}
+
+
+async def test_a_far_side_that_names_every_record_is_held_not_believed(
+    autojump_clock, tmp_path, far
+):
+    everything = set(ids("p", range(60)))
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(60)))
+        async with house.run(naming(everything), batch=30):
+            await trio.sleep(DAY)
+
+        assert house.dead() == []
+        assert house.health.state == "held"
+        assert house.waiting() == 60
+
+
+def test_the_sink_under_test_is_the_real_one():
+    assert SINK.config is Config

@@ -1,0 +1,199 @@
+"""Buckets, backoff and Retry-After: what they promise, for any rate and any rhythm."""
+
+from __future__ import annotations
+
+import math
+import random
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetd.pace import (
+    LONGEST,
+    LONGEST_ASKED,
+    Backoff,
+    Breaker,
+    Bucket,
+    Meter,
+    http_date,
+    retry_after,
+)
+
+NOW = datetime(2026, 11, 21, 22, 0, tzinfo=UTC)
+gaps_of = st.lists(st.floats(0, 200), min_size=1, max_size=60)
+rates = st.floats(0.01, 500)
+bursts = st.integers(1, 20)
+
+
+def breach(went: list[float], rate: float, burst: int) -> bool:
+    return any(
+        n > burst + rate * (last - first) * (1 + 1e-9) + 1e-6
+        for i, first in enumerate(went)
+        for n, last in enumerate(went[i:], start=1)
+    )
+
+
+@given(gaps_of, rates, bursts, st.integers(0, 3), st.integers(0, 20))
+def test_no_window_holds_more_than_burst_and_rate(gaps, rate, burst, reserve, tokens):
+    bucket = Bucket(rate, burst, tokens=tokens, filled_at=0.0, reserve=reserve)
+    now, went = 0.0, []
+    for n, gap in enumerate(gaps):
+        now += gap
+        now += bucket.take(now, urgent=n % 3 == 0)
+        went.append(now)
+
+    assert not breach(went, rate, burst)
+
+
+@given(gaps_of, rates, bursts, st.sets(st.integers(0, 59)))
+def test_cuts_never_let_more_through(gaps, rate, burst, cuts):
+    bucket, now, went = Bucket(rate, burst, filled_at=0.0), 0.0, []
+    for n, gap in enumerate(gaps):
+        now += gap
+        if n in cuts:
+            bucket.cut(now)
+        now += bucket.take(now)
+        went.append(now)
+
+        assert rate / 16 - 1e-9 <= bucket.rate <= rate + 1e-9
+    assert not breach(went, rate, burst)
+
+
+@given(rates, bursts)
+def test_a_bucket_in_steady_use_gives_the_whole_rate(rate, burst):
+    bucket, now = Bucket(rate, burst, filled_at=0.0), 0.0
+    for _ in range(200):
+        now += bucket.take(now)
+
+    assert 200 / now >= rate * 0.999
+
+
+def test_a_bucket_begins_empty_and_saves_up_no_more_than_its_burst():
+    bucket = Bucket(2.0, 3, filled_at=100.0)
+
+    assert bucket.wait(100.0) == pytest.approx(0.5)
+    assert [bucket.take(1000.0) for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert bucket.take(1000.0) == pytest.approx(0.5)
+
+
+def test_the_reserve_is_there_for_what_is_urgent_when_the_rest_is_spent():
+    bucket = Bucket(1.0, 5, tokens=5, filled_at=0.0, reserve=2)
+    while bucket.wait(0.0) == 0.0:
+        bucket.take(0.0)
+
+    assert bucket.wait(0.0) > 0
+    assert bucket.take(0.0, urgent=True) == 0.0
+    assert bucket.take(0.0, urgent=True) == 0.0
+    assert bucket.wait(0.0, urgent=True) == pytest.approx(1.0)
+
+
+def test_the_reserve_costs_the_rest_nothing_of_the_rate():
+    bucket, now = Bucket(10.0, 5, filled_at=0.0, reserve=2), 0.0
+    for _ in range(1000):
+        wait = bucket.wait(now)
+        now += wait
+        bucket.take(now)
+
+    assert 1000 / now >= 9.8
+
+
+def test_a_cut_halves_the_rate_and_minutes_bring_it_back():
+    bucket = Bucket(10.0, 5, tokens=5, filled_at=0.0)
+    bucket.cut(0.0)
+
+    assert bucket.rate == 5.0
+    assert bucket.wait(0.0) > 0
+    bucket.wait(61.0)
+    assert bucket.rate == 6.0
+    bucket.wait(6 * 60.0)
+    assert bucket.rate == 10.0
+
+
+def test_a_clock_that_stands_or_goes_back_gives_nothing_away():
+    bucket = Bucket(1.0, 1, filled_at=50.0)
+    bucket.take(51.0)
+
+    assert bucket.wait(51.0) == pytest.approx(1.0)
+    assert bucket.wait(10.0) == pytest.approx(1.0)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 200))
+def test_backoff_stays_between_its_base_and_five_minutes(seed, failures):
+    backoff = Backoff(random.Random(seed))
+    waits = [backoff.failed() for _ in range(failures)]
+
+    assert all(1.0 <= wait <= LONGEST for wait in waits)
+    assert waits[0] <= 3.0
+
+
+def test_backoff_grows_to_minutes_and_starts_over_after_a_success():
+    backoff = Backoff(random.Random(1))
+    waits = [backoff.failed() for _ in range(40)]
+    backoff.succeeded()
+
+    assert sum(waits[:5]) < 120
+    assert min(waits[10:]) >= 100
+    assert len({round(wait, 3) for wait in waits}) == 40
+    assert backoff.failed() <= 3.0
+
+
+def test_a_breaker_opens_at_the_fifth_failure_in_a_row():
+    breaker = Breaker(random.Random(1))
+    states = []
+    for _ in range(5):
+        breaker.failed()
+        states.append(breaker.state)
+    breaker.succeeded()
+
+    assert states == ["closed"] * 4 + ["open"]
+    assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize(
+    ("header", "wait"),
+    [
+        ("120", 120.0),
+        ("0.4", 0.4),
+        (" 7 ", 7.0),
+        ("0", 0.0),
+        ("-1", 0.0),
+        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90.0),
+        (format_datetime(NOW - timedelta(days=9), usegmt=True), 0.0),
+        ("Sunday, 22-Nov-26 00:00:00 GMT", 3600.0),
+        ("31536000", LONGEST_ASKED),
+        ("1e300", LONGEST_ASKED),
+        ("inf", LONGEST_ASKED),
+        ("nan", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+        ("9" * 5000, LONGEST_ASKED),
+        ("Fri, 99 Foo 20026 99:99:99 GMT", None),
+    ],
+)
+def test_retry_after_is_obeyed_within_reason(header, wait):
+    assert retry_after(header, NOW) == wait
+
+
+@given(st.text(max_size=80))
+def test_no_retry_after_can_do_harm(header):
+    wait = retry_after(header, NOW)
+
+    assert wait is None or (0 <= wait <= LONGEST_ASKED and math.isfinite(wait))
+
+
+def test_a_date_without_a_zone_is_read_as_utc():
+    assert http_date("Sat, 21 Nov 2026 22:00:00") == NOW
+    assert http_date("no date") is None
+
+
+def test_the_meter_shows_the_rate_of_the_last_minutes():
+    meter = Meter(0.0)
+    for second in range(600):
+        rate = meter.add(10, float(second))
+
+    assert rate == pytest.approx(10.0, rel=0.05)
+    assert meter.add(0, 1200.0) < 0.1
