@@ -66,7 +66,6 @@ class Metrics:
         self.delivery: dict[str, Histogram] = {}
         self.answers: Counter[tuple[str, int]] = Counter()
         self.verdicts: Counter[tuple[str, str]] = Counter()
-        self.verdicts: Counter[tuple[str, str]] = Counter()
 
     def answered(self, source: str, status: int, seconds: float) -> None:
         """One webhook was answered."""

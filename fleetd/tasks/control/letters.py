@@ -1,0 +1,194 @@
+"""Dead letters tried again or given up, and bodies that a wrong secret kept out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from fleetd.errors import PayloadError, SignatureError, UsageError
+from fleetd.event import Record, millis
+from fleetd.providers.contract import Provider, Unpacked
+from fleetd.store import Append, Raw
+from fleetd.store import dead as store_dead
+from fleetd.store.dead import Again, Doubted, Drop, Forget, Letter
+from fleetd.store.jobs import AddJob
+from fleetd.tasks.control.order import Order, known
+from fleetd.tasks.intake import Arrival, dead_whole, take_in
+from fleetd.web import Request
+
+if TYPE_CHECKING:
+    from fleetd.tasks.board import Board
+
+MOST = 10_000
+PAGE = 200
+WHOLE = "webhook"  # the feed of a body that could not even be split
+
+
+async def dead(board: Board, order: Order) -> dict[str, Any]:
+    """Retry or drop dead letters: by their numbers, or all of a source or sink."""
+    action = known(order.text("action"), ("retry", "drop"), "action")
+    if source := order.text("unverified", ""):
+        return await readmit_all(board, known(source, board.house.sources, "source"))
+    ids = await _meant(board, order)
+    if action == "drop":
+        return {"dropped": await board.store.join(Drop(ids)), "of": len(ids)}
+    return await retry(board, ids)
+
+
+async def _meant(board: Board, order: Order) -> list[int]:
+    ids, name = order.numbers("ids"), order.text("name", "")
+    if not ids and not name and not order.flag("all"):
+        raise UsageError("say which: numbers, the name of a source or sink, or --all")
+    if ids:
+        return ids[:MOST]
+    found = await board.store.reading(
+        lambda reader: [one.id for one in store_dead.listed(reader.db, name, 0, MOST)]
+    )
+    if name and not found:
+        raise UsageError(f"{name} has no dead letters")
+    return list(found)
+
+
+async def retry(board: Board, ids: list[int]) -> dict[str, Any]:
+    """Records are read again here and now; events go to their sinks as replays."""
+    done: Counter[str] = Counter()
+    events: dict[str, list[int]] = {}
+    still: list[dict[str, Any]] = []
+    for number in ids:
+        one = await board.store.reading(
+            lambda reader, number=number: store_dead.one(reader.db, number)  # type: ignore[misc]
+        )
+        if one.seq is not None:
+            events.setdefault(one.name, []).append(one.seq)
+            continue
+        try:
+            await retake(board, one)
+            done["taken"] += 1
+        except PayloadError as bad:
+            done["still_dead"] += 1
+            still.append({"id": one.id, "why": str(bad)})
+    jobs = [await _send(board, sink, seqs) for sink, seqs in sorted(events.items())]
+    return {
+        "taken": done["taken"],
+        "still_dead": done["still_dead"],
+        "still": still[:100],
+        "jobs": jobs,
+    }
+
+
+async def _send(board: Board, sink: str, seqs: list[int]) -> dict[str, Any]:
+    """A replay of just these events; what is delivered leaves the dead letters."""
+    known(sink, board.house.sinks, "sink")
+    seqs = sorted(set(seqs))
+    add = AddJob(
+        "replay", sink, {"seqs": seqs, "why": "dead letters"}, seqs[0] - 1, seqs[-1],
+        len(seqs), millis(board.world.now()),
+    )  # fmt: skip
+    job = await board.store.add_job(add)
+    return {"job": job.id, "sink": sink, "events": len(seqs)}
+
+
+async def retake(board: Board, letter: Letter) -> Append:
+    """Read a dead record with the code of today: taken in, or `PayloadError`."""
+    try:
+        append = _read(board, letter)
+    except PayloadError as bad:
+        await board.store.join(Again(letter.id, str(bad), millis(board.world.now())))
+        raise
+    again = replace(
+        append, received=append.received - 1, retried=(letter.id, letter.hour)
+    )
+    await board.store.append(again)
+    return again
+
+
+def _read(board: Board, letter: Letter) -> Append:
+    provider = _provider(board, letter.name)
+    records, empty = _split(provider, letter)
+    append = take_in(
+        _arrival(board, letter.name, provider, board.store.next_received_ms()),
+        records,
+        board.store.directory,
+        raw=Raw(letter.feed, letter.body, verdict=f"dead letter {letter.id}, retried"),
+        empty=empty,
+    )
+    if append.dead and len(append.dead) == len(records):
+        raise PayloadError(append.dead[0].why)
+    return append
+
+
+def _split(provider: Provider, letter: Letter) -> tuple[list[Record], int]:
+    if letter.feed in provider.normalize or letter.feed != WHOLE:
+        return [Record(letter.feed, letter.body)], 0
+    if provider.webhook is None:
+        raise PayloadError(f"{provider.name} sends no webhooks")
+    split: Unpacked = provider.webhook.unpack(_request({}, letter.body))
+    return list(split.records), split.empty
+
+
+def _provider(board: Board, source: str) -> Provider:
+    found = board.providers.get(source)
+    if found is None:
+        raise UsageError(
+            f"{source} is not in {board.house.path}: nobody can read its records"
+        )
+    return found
+
+
+def _arrival(board: Board, source: str, provider: Provider, now: int) -> Arrival:
+    trusted = board.clock is None or board.clock.state != "suspect"
+    return Arrival(source, provider, now, "recovered", trusted_clock=trusted)
+
+
+def _request(headers: dict[str, str], body: bytes) -> Request:
+    return Request("POST", "/", "", headers, body, "")
+
+
+async def readmit_all(board: Board, source: str) -> dict[str, Any]:
+    """Verify every unverified body of a source with the secrets of now."""
+    done: Counter[str] = Counter()
+    after = 0
+    while True:
+        page = await board.store.reading(
+            lambda reader, after=after: list(  # type: ignore[misc]
+                store_dead.unverified(reader.db, source, after, PAGE)
+            )
+        )
+        if not page:
+            break
+        for one in page:
+            after = one.id
+            done["taken" if await readmit(board, one) else "still_unverified"] += 1
+    return {"source": source, "taken": done["taken"],
+            "still_unverified": done["still_unverified"]}  # fmt: skip
+
+
+async def readmit(board: Board, doubted: Doubted) -> bool:
+    """Take a body in if the secrets of now verify it. A crash in between repeats it."""
+    provider = _provider(board, doubted.source)
+    secrets = board.house.sources[doubted.source].webhook_secret
+    if provider.webhook is None or not secrets:
+        raise UsageError(f"{doubted.source} has no webhook_secret")
+    request = _request(doubted.headers, doubted.body)
+    try:
+        signed = provider.webhook.verify(request, secrets.reveal())
+    except SignatureError:
+        return False
+    now = board.store.next_received_ms()
+    raw = Raw(
+        WHOLE, doubted.body, verdict="signed, verified later",
+        signed_ms=None if signed is None else millis(signed),
+    )  # fmt: skip
+    arrival = _arrival(board, doubted.source, provider, now)
+    try:
+        split = provider.webhook.unpack(request)
+        append = take_in(
+            arrival, split.records, board.store.directory, raw=raw, empty=split.empty
+        )
+    except PayloadError as bad:
+        append = dead_whole(arrival, WHOLE, doubted.body, str(bad), raw)
+    await board.store.append(append)
+    await board.store.join(Forget([doubted.id]))
+    return True

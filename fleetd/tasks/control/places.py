@@ -1,0 +1,86 @@
+"""Pausing, resuming, skipping and forgetting: where sources and sinks stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fleetd import when
+from fleetd.errors import UsageError
+from fleetd.event import LANES, millis, stamp
+from fleetd.store import stats
+from fleetd.store.counting import count_waiting
+from fleetd.tasks.control.order import Order, known
+
+if TYPE_CHECKING:
+    from fleetd.tasks.board import Board
+
+
+async def pause(board: Board, order: Order) -> dict[str, Any]:
+    """Stop a source's polling or a sink until it is resumed, over restarts."""
+    return await _switch(board, order, paused=True)
+
+
+async def resume(board: Board, order: Order) -> dict[str, Any]:
+    """Go on."""
+    return await _switch(board, order, paused=False)
+
+
+async def _switch(board: Board, order: Order, *, paused: bool) -> dict[str, Any]:
+    house = board.house
+    name = known(order.text("name"), {*house.sources, *house.sinks}, "source or sink")
+    was = board.store.paused(name)
+    if was != paused:
+        await board.store.pause(name, paused=paused)
+    return {
+        "name": name,
+        "source": name in house.sources,
+        "sink": name in house.sinks,
+        "receives": name in house.sources and house.sources[name].receives,
+        "paused": paused,
+        "changed": was != paused,
+    }
+
+
+async def skip(board: Board, order: Order) -> dict[str, Any]:
+    """Move a sink past everything that arrived before a time; counted `skipped`."""
+    sink = known(order.text("sink"), board.house.sinks, "sink")
+    zone = board.house.daemon.timezone.info
+    until = when.resolve(order.text("until"), board.world.now(), zone)
+    upto, count = await _skipped(board, sink, millis(until))
+    said = {"sink": sink, "until": stamp(until), "upto": upto,
+            "spelled": when.spell((None, until), zone)}  # fmt: skip
+    if order.flag("dry_run"):
+        return {**said, "skipped": count}
+    done = await board.store.skip(sink, upto, "by_hand") if upto else 0
+    return {**said, "skipped": done}
+
+
+async def _skipped(board: Board, sink: str, until_ms: int) -> tuple[int, int]:
+    """The last seq before that time, and how many wait for the sink up to it."""
+    store = board.store
+    taking, names = store.log.takings[sink], dict(store.log.names)
+    after = {lane: store.cursor(sink, lane) for lane in range(len(LANES))}
+
+    def count(reader: Any) -> tuple[int, int]:
+        upto = stats.seq_at(reader.db, until_ms) - 1
+        return upto, sum(
+            count_waiting(reader.db, seq, upto, lane, taking, names)
+            for lane, seq in after.items()
+        )
+
+    found: tuple[int, int] = await store.reading(count)
+    return found
+
+
+async def forget(board: Board, order: Order) -> dict[str, Any]:
+    """Drop the place of a source or sink that is gone from the file."""
+    name, house = order.text("name"), board.house
+    if name in house.sources or name in house.sinks:
+        raise UsageError(
+            f"{name} is in {house.path}: take it out first, then reload fleetd"
+        )
+    scopes = await board.store.reading(lambda reader: list(stats.scopes(reader.db)))
+    sides = [one.side for one in scopes if one.name == name]
+    known(name, {one.name for one in scopes}, "source or sink that is gone")
+    gone: dict[str, int] = await board.store.forget(name)
+    return {"name": name, "sides": sides, **gone}
