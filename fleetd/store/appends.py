@@ -5,11 +5,15 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec.structs import replace
 
 from fleetd.event import (
+    CODES,
     DIRECTORY_KINDS,
     KINDS,
+    LANES,
     ORIGINS,
     AnyEvent,
     filled,
@@ -20,6 +24,7 @@ from fleetd.event import (
 from fleetd.store.moves import Append, Counts, DeadRecord, Made
 from fleetd.store.rows import gather, spread
 from fleetd.store.totals import HOUR_MS
+from fleetd.taking import Taking
 
 if TYPE_CHECKING:
     from fleetd.store.log import Tx
@@ -39,7 +44,12 @@ ASIDES = (
     "INSERT INTO asides(source, hour, outcome, why, kind, event, vehicle, raw, part)"
 )
 FACTS = "INSERT OR REPLACE INTO facts(source, vehicle, name, at_ms, value)"
-RECORDS = "INSERT OR REPLACE INTO records(source, kind, id, content, revision, seq)"
+RECORDS = "INSERT INTO records(source, kind, id, content, revision, seq)"
+NEWER = (  # as the directory in memory decides: an older copy that comes late is none
+    "ON CONFLICT DO UPDATE SET content = excluded.content, revision = excluded.revision,"
+    " seq = excluded.seq WHERE coalesce(nullif(excluded.revision, 0), revision, 0)"
+    " >= coalesce(revision, 0)"
+)
 DEAD = (
     "INSERT INTO dead(scope, hour, at_ms, kind, feed, digest, why, answer, body)"
     " VALUES (:scope, :hour, :at, 0, :feed, :digest, :why, x'', :body)"
@@ -50,8 +60,8 @@ BOOKMARK = (
     " VALUES (:source, :feed, :value, :now)"
 )
 FIRST = "SELECT body, revision FROM events WHERE seq = ?"
-WAITING = "UPDATE cursors SET waiting = waiting + ? WHERE sink = ? AND lane = ?"
 UNDEAD = "DELETE FROM dead WHERE id = ?"
+Groups: TypeAlias = "Counter[tuple[str, str, int, int]]"  # source, kind, lane, hour
 PACK_FROM = 4096  # bytes from which a body is worth compressing
 CHANGED = frozenset(KINDS.index(kind) for kind in DIRECTORY_KINDS)
 
@@ -66,11 +76,12 @@ class Appends:
         self.raws: list[tuple[Any, ...]] = []
         self.asides: list[tuple[Any, ...]] = []
         self.records: list[tuple[Any, ...]] = []
-        self.routed: list[tuple[str, AnyEvent, int]] = []
+        self.routed: list[tuple[str, AnyEvent, int, int]] = []
 
     def take(self, appends: Sequence[Append]) -> list[Counts]:
         """Decide what is new, write it, and answer the counts of each append."""
         db = self.tx.db
+        appends = [self._in_order(one) for one in appends]
         keys = [made.key for one in appends for made in one.made if made.key]
         self.known = {row[0]: (row[1], row[2]) for row in gather(db, KNOWN, keys)}
         counts = [self._one(append) for append in appends]
@@ -78,17 +89,23 @@ class Appends:
         spread(db, SEEN, list(self.seen.values()), SEEN_TWICE)
         spread(db, RAW, self.raws)
         spread(db, ASIDES, self.asides)
-        spread(db, RECORDS, self.records)
+        spread(db, RECORDS, self.records, NEWER)
         self._facts(appends)
-        self._waiting()
-        self.tx.landed.stored = len(self.events)
+        self._route()
         return counts
+
+    def _in_order(self, append: Append) -> Append:
+        """Arrival never goes backwards along the log: it is searched by halving."""
+        tx = self.tx
+        if append.received_ms < tx.received_ms:
+            return replace(append, received_ms=tx.received_ms)
+        tx.received_ms = append.received_ms
+        return append
 
     def _one(self, append: Append) -> Counts:
         tx = self.tx
         source = tx.log.scope("source", append.source)
         hour = append.received_ms // HOUR_MS
-        tx.received_ms = max(tx.received_ms, append.received_ms)
         raw = tx.raw + 1 if append.raw else 0
         stored = sum(self._event(append, made, source, raw) for made in append.made)
         dead = sum(self._dead(append, one, source, hour) for one in append.dead)
@@ -133,9 +150,9 @@ class Appends:
         return 1
 
     def _copy(self, seq: int) -> tuple[AnyEvent, int] | None:
-        for row in self.events:  # in this very commit
-            if row[0] == seq:
-                return unpack(row[11]), row[7]
+        if seq > self.tx.log.seq:  # in this very commit
+            row = self.events[seq - self.tx.log.seq - 1]
+            return unpack(row[11]), row[7]
         row = self.tx.db.execute(FIRST, (seq,)).get
         return (unpack(row[0]), row[1]) if row else None
 
@@ -159,8 +176,9 @@ class Appends:
         mask = made.filled if event is made.event else filled(event)
         self.known[made.key] = (seq, mask)
         self.seen[made.key] = (made.key, seq, mask)
-        self.routed.append((append.source, event, made.lane))
-        tx.count(source, received // HOUR_MS, made.kind, "stored")
+        hour = received // HOUR_MS
+        self.routed.append((append.source, event, made.lane, hour))
+        tx.count(source, hour, made.kind, "stored")
         if made.kind in CHANGED:
             self._stands(append.source, source, made, seq)
 
@@ -174,9 +192,7 @@ class Appends:
             (name, made.kind, made.event.id, made.content, revision)
         )
 
-    def _duplicate(
-        self, append: Append, made: Made, source: int, hour: int
-    ) -> None:
+    def _duplicate(self, append: Append, made: Made, source: int, hour: int) -> None:
         self.tx.count(source, hour, made.kind, "duplicate")
         vehicle = made.event.vehicle or ""
         self._aside(append, "duplicate", "", made.kind, made.event.id, vehicle, 0, 0)
@@ -230,6 +246,8 @@ class Appends:
         if append.retried:
             letter, hour = append.retried
             tx.db.execute(UNDEAD, (letter,))
+            if tx.db.changes() == 0:
+                return  # retried or dropped by another hand: counted there
             tx.count(source, hour, 0, "dead", -1)
         tx.count(source, hour, 0, "received", append.received)
         tx.count(source, hour, 0, "normalized", append.normalized)
@@ -240,6 +258,7 @@ class Appends:
             row = {"source": source, "feed": feed, "value": value, "now": now}
             tx.count(source, hour, 0, "polled", append.received, why=feed)
             tx.db.execute(BOOKMARK, row)
+            tx.landed.bookmarks[append.source, feed] = value
 
     def _facts(self, appends: Sequence[Append]) -> None:
         rows = []
@@ -250,23 +269,46 @@ class Appends:
                 self.tx.landed.facts.append((append.source, fact))
         spread(self.tx.db, FACTS, rows)
 
-    def _waiting(self) -> None:
-        """Count what each sink takes of this commit, by groups where that suffices."""
+    def _route(self) -> None:
+        """Count what each sink takes of this commit, by groups where that suffices.
+
+        A sink that has decided about everything before, and takes nothing of this
+        commit, stands behind it at once: it costs no read, and pins nothing.
+        """
         tx = self.tx
-        groups = Counter((src, one.kind, lane) for src, one, lane in self.routed)
+        groups = Counter(
+            (src, one.kind, lane, hour) for src, one, lane, hour in self.routed
+        )
         for sink, taking in tx.log.takings.items():
-            for (src, kind, lane), n in groups.items():
-                if kind not in taking.kinds:
-                    continue
-                if taking.sources and src not in taking.sources:
-                    continue
-                if taking.vehicles:
-                    n = sum(  # noqa: PLW2901
-                        taking.takes(src, one)
-                        for of, one, where in self.routed
-                        if (of, one.kind, where) == (src, kind, lane)
-                    )
-                tx.landed.waiting[sink, lane] += n
-        for (sink, lane), n in tx.landed.waiting.items():
-            if n:
-                tx.db.execute(WAITING, (n, tx.log.scope("sink", sink), lane))
+            taken = self._taken(taking, groups)
+            for lane in range(len(LANES)):
+                seq, waiting = tx.place(sink, lane) or (0, 0)
+                if taken[lane]:
+                    tx.put(sink, lane, seq, waiting + taken[lane])
+                elif seq == tx.log.seq < tx.seq:
+                    tx.put(sink, lane, tx.seq, 0)
+                    self._pass(sink, lane, groups)
+
+    def _taken(self, taking: Taking, groups: Groups) -> Counter[int]:
+        """How many of each lane."""
+        found: Counter[int] = Counter()
+        for (source, kind, lane, _), n in groups.items():
+            if kind not in taking.kinds:
+                continue
+            if taking.sources and source not in taking.sources:
+                continue
+            if not taking.vehicles:
+                found[lane] += n
+        if taking.vehicles:
+            found.update(
+                lane
+                for source, one, lane, _ in self.routed
+                if taking.takes(source, one)
+            )
+        return found
+
+    def _pass(self, sink: str, lane: int, groups: Groups) -> None:
+        number = self.tx.log.scope("sink", sink)
+        for (_, kind, of, hour), n in groups.items():
+            if of == lane:
+                self.tx.count(number, hour, CODES[kind], "not_taken", n)

@@ -47,7 +47,9 @@ class AddJob(Struct, frozen=True):
             "cursor": self.cursor, "upto": self.upto, "total": self.total,
             "now": self.now_ms,
         }).get  # fmt: skip
-        return _job(tx.db.execute(ONE, (number,)).get)
+        job = job_of(tx.db, number)
+        tx.landed.jobs.append(job)
+        return job
 
 
 class ChangeJob(Struct, frozen=True):
@@ -67,7 +69,14 @@ class ChangeJob(Struct, frozen=True):
             raise ConfigError(f"job {self.id} is {job.state} already")
         change = {"state": self.state, "why": self.why, "now": self.now_ms}
         tx.db.execute(CHANGE, {**change, "id": self.id})
-        return _job(tx.db.execute(ONE, (self.id,)).get)
+        job = job_of(tx.db, self.id)
+        tx.landed.jobs.append(job)
+        return job
+
+
+def job_of(db: apsw.Connection, number: int) -> Job:
+    """One job as it stands."""
+    return _job(db.execute(ONE, (number,)).get)
 
 
 def rows_of_jobs(db: apsw.Connection) -> Iterator[Job]:

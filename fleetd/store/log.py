@@ -9,10 +9,11 @@ from typing import Any, Protocol
 import apsw
 import msgspec
 
-from fleetd.errors import FleetdError, FullError, StoreError
+from fleetd.errors import FleetdError, FullError, PayloadError, StoreError
 from fleetd.store.appends import Appends
 from fleetd.store.files import Reservation, Space
-from fleetd.store.moves import Append, Fact
+from fleetd.store.moves import Append, Fact, Job
+from fleetd.store.rows import spread
 from fleetd.store.totals import Deltas, add
 from fleetd.store.writer import Steps
 from fleetd.taking import Taking
@@ -20,6 +21,15 @@ from fleetd.taking import Taking
 EDGE = (
     "UPDATE log SET newest_seq = ?, newest_raw = ?, received_ms = max(received_ms, ?)"
 )
+PLACES = "INSERT INTO cursors(sink, lane, seq, waiting, taking)"
+MOVED = "ON CONFLICT DO UPDATE SET seq = excluded.seq, waiting = excluded.waiting"
+STOOD = (
+    "SELECT name, lane, seq, waiting FROM cursors JOIN names ON names.id = cursors.sink"
+)
+UNFIT = (
+    ArithmeticError, LookupError, TypeError, ValueError, apsw.ConstraintError,
+    apsw.MismatchError, apsw.TooBigError,
+)  # fmt: skip
 
 
 class Write(Protocol):
@@ -30,14 +40,19 @@ class Write(Protocol):
 
 
 class Landed(msgspec.Struct):
-    """What a commit put into the log, told to the loop once it is on the disk."""
+    """What a commit changed, told once it is on the disk and in the order of commits.
 
-    newest: int
-    facts: list[tuple[str, Fact]]
-    records: list[tuple[str, int, str, str, int | None]]
-    waiting: Counter[tuple[str, int]]
-    calls: list[Callable[[], None]]
-    stored: int = 0
+    `places` are where sinks stand now: (sink, lane) → (seq, waiting).
+    """
+
+    newest: int = 0
+    facts: list[tuple[str, Fact]] = []
+    records: list[tuple[str, int, str, str, int | None]] = []
+    places: dict[tuple[str, int], tuple[int, int]] = {}
+    jobs: list[Job] = []
+    kept: dict[str, dict[str, Any] | None] = {}
+    bookmarks: dict[tuple[str, str], str | None] = {}
+    calls: list[Callable[[], None]] = []
 
 
 class Tx:
@@ -49,8 +64,8 @@ class Tx:
         self.deltas: Deltas = Counter()
         self.seq = log.seq
         self.raw = log.raw
-        self.received_ms = 0
-        self.landed = Landed(0, [], [], Counter(), [])
+        self.received_ms = log.received_ms
+        self.landed = Landed()
 
     def count(
         self, scope: int, hour: int, kind: int, outcome: str, n: int = 1, why: str = ""
@@ -60,8 +75,28 @@ class Tx:
             self.deltas[scope, hour, kind, outcome, why] += n
 
     def after(self, call: Callable[[], None]) -> None:
-        """Run `call` in the loop's thread once this commit is on the disk."""
+        """Run `call` once this commit is on the disk, before the next one begins."""
         self.landed.calls.append(call)
+
+    def place(self, sink: str, lane: int) -> tuple[int, int] | None:
+        """Where a sink stands at this point of the commit: (seq, waiting)."""
+        key = (sink, lane)
+        return self.landed.places.get(key) or self.log.places.get(key)
+
+    def put(self, sink: str, lane: int, seq: int, waiting: int) -> None:
+        """Let a sink stand there when this commit ends."""
+        self.landed.places[sink, lane] = (seq, waiting)
+
+    def end(self) -> None:
+        """Write what was gathered while the writes were applied."""
+        rows = [
+            (self.log.scope("sink", sink), lane, seq, waiting, "")
+            for (sink, lane), (seq, waiting) in self.landed.places.items()
+        ]
+        spread(self.db, PLACES, rows, MOVED)
+        self.log.reservation.cover(self.seq)
+        self.db.execute(EDGE, (self.seq, self.raw, self.received_ms))
+        add(self.db, self.deltas)
 
 
 class Log:
@@ -80,7 +115,13 @@ class Log:
             (side, name): number
             for number, side, name in db.execute("SELECT id, side, name FROM names")
         }
+        self.places: dict[tuple[str, int], tuple[int, int]] = {
+            (name, lane): (seq, waiting)
+            for name, lane, seq, waiting in db.execute(STOOD)
+        }
         self.takings: dict[str, Taking] = {}
+        self.absent: dict[str, Taking] = {}  # of sinks that are not in the file now
+        self.apart: dict[int, int] = {}  # source → bytes of its unverified bodies
         self.full = ""
         self.broken = ""
         self.publish: Callable[[Landed], None] = lambda _landed: None
@@ -89,19 +130,52 @@ class Log:
         """The number of a source or sink that was registered."""
         return self.names[side, name]
 
+    def route(self, takings: dict[str, Taking], absent: dict[str, Taking]) -> None:
+        """Count what is stored from now on for these sinks."""
+        self.takings, self.absent = takings, absent
+
+    def know(self, names: dict[tuple[str, str], int]) -> None:
+        """The numbers of all sources and sinks; readers may be looking at the old ones."""
+        self.names = names
+
+    def rename(self, before: str, name: str) -> None:
+        """A sink goes on where it stood under its old name."""
+        for key in [key for key in self.places if key[0] == before]:
+            self.places[name, key[1]] = self.places.pop(key)
+
+    def forget(self, sink: str) -> None:
+        """This sink stands nowhere any more."""
+        self.absent.pop(sink, None)
+        for key in [key for key in self.places if key[0] == sink]:
+            del self.places[key]
+
     def commit(self, writes: Sequence[Any]) -> Steps:
         """One transaction for all of them; yields where it is to be synced."""
         if self.broken:
             return [StoreError(self.broken)] * len(writes)
         if self.full:
-            return (yield from self._without_appends(writes))
+            return (yield from self._without_growth(writes))
         try:
             return (yield from self._transaction(writes))
         except (apsw.FullError, FullError) as bad:
             self._filled_up(str(bad))
-            return (yield from self._without_appends(writes))
-        except apsw.Error as bad:
+            return (yield from self._without_growth(writes))
+        except UNFIT as bad:
+            return (yield from self._singly(writes, bad))
+        except (apsw.Error, StoreError) as bad:
             return self._broke(bad, len(writes))
+
+    def _singly(self, writes: Sequence[Any], bad: Exception) -> Steps:
+        """A write that no row can hold is refused alone; the others go on."""
+        if len(writes) == 1:
+            why = f"the log cannot hold it: {type(bad).__name__}: {bad}"
+            refused = PayloadError(why)
+            refused.__cause__ = bad
+            return [refused]
+        results: list[Any] = []
+        for one in writes:
+            results += yield from self.commit([one])
+        return results
 
     def sync(self) -> Exception | None:
         """Put the transaction on the disk: the one step that may run elsewhere."""
@@ -111,18 +185,20 @@ class Log:
             return bad
         return None
 
-    def _without_appends(self, writes: Sequence[Any]) -> Steps:
+    def _without_growth(self, writes: Sequence[Any]) -> Steps:
         """Cursors still commit on a full disk; nothing new is taken in."""
         refused = FullError(self.full)
-        rest = [one for one in writes if not isinstance(one, Append)]
+        rest = [one for one in writes if not grows(one)]
         try:
             results = (yield from self._transaction(rest)) if rest else []
         except (apsw.FullError, FullError) as bad:
             return [FullError(str(bad))] * len(writes)
-        except apsw.Error as bad:
+        except UNFIT as bad:
+            return (yield from self._singly(writes, bad))
+        except (apsw.Error, StoreError) as bad:
             return self._broke(bad, len(writes))
         found = iter(results)
-        return [refused if isinstance(one, Append) else next(found) for one in writes]
+        return [refused if grows(one) else next(found) for one in writes]
 
     def _filled_up(self, why: str) -> None:
         self.full = (
@@ -130,7 +206,7 @@ class Log:
         )
         self.space.drop_ballast()
 
-    def _broke(self, bad: apsw.Error, n: int) -> list[Any]:
+    def _broke(self, bad: Exception, n: int) -> list[Any]:
         self.broken = f"the log cannot be written: {type(bad).__name__}: {bad}"
         return [StoreError(self.broken)] * n
 
@@ -141,21 +217,27 @@ class Log:
         self.db.execute("BEGIN IMMEDIATE")
         try:
             self._apply(tx, writes, results)
-            self.reservation.cover(tx.seq)
-            self.db.execute(EDGE, (tx.seq, tx.raw, tx.received_ms))
-            add(self.db, tx.deltas)
+            tx.end()
             fault = yield
             if fault is not None:
                 raise fault
             done = True
         finally:
-            if not done and self.db.in_transaction:
-                self.db.execute("ROLLBACK")
-        self.seq, self.raw = tx.seq, tx.raw
-        self.received_ms = max(self.received_ms, tx.received_ms)
+            if not done:
+                self.apart.clear()
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+        self._take_up(tx)
+        return results
+
+    def _take_up(self, tx: Tx) -> None:
+        """What is on the disk now is so in memory as well."""
+        self.seq, self.raw, self.received_ms = tx.seq, tx.raw, tx.received_ms
+        self.places.update(tx.landed.places)
+        for call in tx.landed.calls:
+            call()
         tx.landed.newest = tx.seq
         self.publish(tx.landed)
-        return results
 
     def _apply(self, tx: Tx, writes: Sequence[Any], results: list[Any]) -> None:
         appends = [n for n, one in enumerate(writes) if isinstance(one, Append)]
@@ -169,3 +251,8 @@ class Log:
                     results[n] = one.apply(tx)
                 except FleetdError as refused:  # says no before it changes a row
                     results[n] = refused
+
+
+def grows(write: Any) -> bool:
+    """Whether a write brings bytes from outside, which a full disk cannot take."""
+    return isinstance(write, Append) or getattr(write, "grows", False)

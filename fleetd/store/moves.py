@@ -102,8 +102,7 @@ class Read(Struct, frozen=True):
     """A stretch of the log as one sink's lane, or one replay job, sees it.
 
     `upto` is where the cursor stands once every entry is decided: it may lie beyond the
-    last entry, over what the sink does not take. `passed` are the events of the lane in
-    it by hour and kind, counted when `pruned` prunings had been.
+    last entry, over what the sink does not take.
     """
 
     sink: str
@@ -113,8 +112,6 @@ class Read(Struct, frozen=True):
     upto: int
     entries: tuple[Entry, ...]
     damaged: tuple[int, ...] = ()
-    passed: tuple[tuple[tuple[int, int], int], ...] | None = None
-    pruned: int = 0
 
 
 class Rules(Struct, frozen=True):

@@ -12,17 +12,20 @@ import apsw
 import msgspec
 from msgspec import Struct
 
-from fleetd.event import CODES, ORIGINS, Entry, unpack
+from fleetd.event import CODES, ORIGINS, SAFETY, Entry, unpack
+from fleetd.store.counting import DAMAGE, listed
 from fleetd.store.rows import gather
 from fleetd.taking import Taking
 
 EXAMINED = 20_000
 COLUMNS = "seq, source, lane, origin, received_ms, revision, crc, body, kind"
-SCAN = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq <= ? AND lane = ? LIMIT ?"
-SAFETY = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq <= ? AND lane = 1 LIMIT ?"
+SCAN = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq"
+OF_SAFETY = (
+    f"SELECT {COLUMNS} FROM events WHERE lane = 1 AND seq > ? AND seq <= ? ORDER BY seq"
+)
 PICK = f"SELECT {COLUMNS} FROM events WHERE seq IN"
 ONE = f"SELECT {COLUMNS} FROM events WHERE seq = ?"
-OF_KIND = "SELECT seq FROM events WHERE kind = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+OF_KIND = "SELECT seq FROM events WHERE kind = ? AND seq > ? AND seq <= ? ORDER BY seq"
 CURSOR = "SELECT seq, waiting, taking FROM cursors WHERE sink = ? AND lane = ?"
 PLENTY = frozenset({CODES["position"]})
 
@@ -55,70 +58,79 @@ class Reader:
     ) -> Stretch:  # fmt: skip
         """The entries that `taking` takes in (after, upto], at most `limit`.
 
-        `lane` None reads both. Looks at no more than 20 000 rows.
+        `lane` None reads both. Looks at no more than 20 000 rows, so that neither this
+        read nor counting what it passes takes long.
         """
+        upto = min(upto, after + EXAMINED)
         self._damaged = []
         try:
-            return self._stretch(
-                self._rows(after, upto, lane, taking, limit),
-                after, upto, taking, limit, max_bytes,
-            )  # fmt: skip
-        except (apsw.CorruptError, apsw.NotADBError, apsw.IOError):
+            rows = self._rows(after, upto, lane, taking, limit)
+            return self._collect(rows, after, upto, lane, taking, limit, max_bytes)
+        except DAMAGE:
             self._damaged = []
-            end = min(upto, after + limit)
-            rows = self._one_by_one(after, end, lane)
-            return self._stretch(rows, after, end, taking, limit, max_bytes)
+            upto = min(upto, after + limit)
+            rows = self._one_by_one(after, upto, lane, taking)
+            return self._collect(rows, after, upto, lane, taking, limit, max_bytes)
 
-    def _stretch(
-        self, rows: Iterable[Any], after: int, upto: int, taking: Taking, limit: int,
-        max_bytes: int,
+    def _collect(
+        self, rows: Iterable[Any], after: int, upto: int, lane: int | None,
+        taking: Taking, limit: int, max_bytes: int,
     ) -> Stretch:  # fmt: skip
         entries: list[Entry] = []
-        size = examined = 0
-        last = after
+        size, last = 0, after
         for row in rows:
             last = row[0]
-            examined += 1
+            if lane is not None and row[2] != lane:
+                continue
             entry = self.entry(row) if row[8] in taking.codes else None
             if entry is not None and taking.takes(entry.source, entry.event):
                 entries.append(entry)
                 size += len(row[7])
-            if len(entries) >= limit or size >= max_bytes or examined >= EXAMINED:
+            if len(entries) >= limit or size >= max_bytes:
                 return Stretch(tuple(entries), last, tuple(self._damaged))
         return Stretch(tuple(entries), upto, tuple(self._damaged))
 
     def _rows(
         self, after: int, upto: int, lane: int | None, taking: Taking, limit: int
     ) -> Iterator[Any]:
-        if lane == 1:
-            return iter(self.db.execute(SAFETY, (after, upto, EXAMINED)))
+        if lane == SAFETY:
+            return iter(self.db.execute(OF_SAFETY, (after, upto)))
         if lane is not None and taking.codes >= PLENTY:
-            return iter(self.db.execute(SCAN, (after, upto, lane, EXAMINED)))
-        return self._picked(after, upto, lane, taking, limit)
+            return iter(self.db.execute(SCAN, (after, upto)))
+        return self._picked(after, upto, taking, limit)
 
     def _picked(
-        self, after: int, upto: int, lane: int | None, taking: Taking, limit: int
+        self, after: int, upto: int, taking: Taking, limit: int
     ) -> Iterator[Any]:
         """By the index of each kind: what is not taken costs nothing."""
         each = [
-            (seq for (seq,) in self.db.execute(OF_KIND, (code, after, upto, EXAMINED)))
+            (seq for (seq,) in self.db.execute(OF_KIND, (code, after, upto)))
             for code in sorted(taking.codes)
         ]
-        merged = islice(heapq.merge(*each), EXAMINED)
+        merged = heapq.merge(*each)
         while seqs := list(islice(merged, limit)):
-            rows = sorted(gather(self.db, PICK, seqs))
-            yield from (row for row in rows if lane is None or row[2] == lane)
+            yield from sorted(gather(self.db, PICK, seqs))
 
-    def _one_by_one(self, after: int, upto: int, lane: int | None) -> Iterator[Any]:
+    def _one_by_one(
+        self, after: int, upto: int, lane: int | None, taking: Taking
+    ) -> Iterator[Any]:
         """Past a damaged page: what can be read is, the rest is remembered."""
-        for seq in range(after + 1, upto + 1):
+        try:
+            found = listed(self.db, after, upto, lane)
+            seqs: Iterable[int] = [seq for seq, kind in found if kind in taking.codes]
+        except DAMAGE:  # not even the indexes: each seq there can have been
+            seqs = range(after + 1, upto + 1)
+        known = not isinstance(seqs, range)
+        for seq in seqs:
+            row, hole = None, not known
             try:
                 row = self.db.execute(ONE, (seq,)).get
-            except (apsw.CorruptError, apsw.NotADBError, apsw.IOError):
-                self._damaged.append(seq)
-                continue
-            if row is not None and (lane is None or row[2] == lane):
+            except DAMAGE:
+                hole = not known and lane == SAFETY  # the other lane counts it
+            if row is not None:
                 yield row
+            elif not hole:
+                self._damaged.append(seq)
 
     def entry(self, row: Any) -> Entry | None:
         """A row as an entry, or None (and remembered) where its bytes are damaged."""
@@ -128,7 +140,7 @@ class Reader:
                 raise msgspec.DecodeError("checksum")
             event = unpack(body)
             name, provider = self._names[source]
-        except (msgspec.DecodeError, KeyError):
+        except (msgspec.MsgspecError, KeyError):
             self._damaged.append(seq)
             return None
         return Entry(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec import Struct
 
+from fleetd.store.jobs import job_of
 from fleetd.store.log import Tx
 
 REGISTER = (
@@ -15,6 +16,8 @@ REGISTER = (
     " ON CONFLICT DO UPDATE SET provider = excluded.provider RETURNING id"
 )
 RENAME = "UPDATE OR IGNORE names SET name = ? WHERE side = ? AND name = ?"
+RETARGET = "UPDATE jobs SET target = ? WHERE target = ? AND kind = ? RETURNING id"
+RECALL = "SELECT value FROM kept WHERE name = ?"
 KEEP = "INSERT OR REPLACE INTO kept(name, value) VALUES (?, ?)"
 DROP = "DELETE FROM kept WHERE name = ?"
 BEAT = "INSERT OR REPLACE INTO minutes(minute, state) VALUES (?, ?)"
@@ -22,12 +25,17 @@ UNVERIFIED = (
     "INSERT INTO unverified(source, received_ms, peer, why, headers, body)"
     " VALUES (:source, :now, :peer, :why, :headers, :body)"
 )
-HELD_BYTES = "SELECT coalesce(sum(length(body)), 0) FROM unverified WHERE source = ?"
+HELD_BYTES = (
+    "SELECT coalesce(sum(length(body) + length(headers) + 256), 0) FROM unverified"
+    " WHERE source = ?"
+)
 OLDEST = (
     "DELETE FROM unverified WHERE id ="
     " (SELECT min(id) FROM unverified WHERE source = ?)"
+    " RETURNING length(body) + length(headers) + 256"
 )
 UNVERIFIED_BYTES = 16 << 20
+ROW_BYTES = 256  # of a row beside its body: a flood of empty bodies is bounded too
 
 
 class Register(Struct, frozen=True):
@@ -37,16 +45,29 @@ class Register(Struct, frozen=True):
     names: Mapping[str, str]  # name → provider or kind
     was: Mapping[str, str] = {}
 
-    def apply(self, tx: Tx) -> dict[str, int]:
+    def apply(self, tx: Tx) -> None:
+        fresh = dict(tx.log.names)
         for name, before in self.was.items():
-            if (self.side, name) not in tx.log.names:
-                tx.db.execute(RENAME, (name, self.side, before))
-        found = {
-            name: tx.db.execute(REGISTER, (self.side, name, provider)).get
-            for name, provider in self.names.items()
-        }
-        tx.log.names.update({(self.side, name): n for name, n in found.items()})
-        return found
+            if (self.side, before) in fresh and (self.side, name) not in fresh:
+                self._rename(tx, before, name)
+                fresh[self.side, name] = fresh.pop((self.side, before))
+        for name, provider in self.names.items():
+            number: int = tx.db.execute(REGISTER, (self.side, name, provider)).get
+            fresh[self.side, name] = number
+        tx.after(lambda: tx.log.know(fresh))
+
+    def _rename(self, tx: Tx, before: str, name: str) -> None:
+        tx.db.execute(RENAME, (name, self.side, before))
+        kind = "replay" if self.side == "sink" else "backfill"
+        jobs = [row[0] for row in tx.db.execute(RETARGET, (name, before, kind))]
+        tx.landed.jobs += [job_of(tx.db, number) for number in jobs]
+        for word in ("paused", "verified", self.side):
+            value = tx.db.execute(RECALL, (f"{word}:{before}",)).get
+            if value is not None:
+                Keep(f"{word}:{before}", None).apply(tx)
+                Keep(f"{word}:{name}", msgspec.json.decode(value)).apply(tx)
+        if self.side == "sink":
+            tx.after(lambda: tx.log.rename(before, name))
 
 
 class Keep(Struct, frozen=True):
@@ -61,6 +82,7 @@ class Keep(Struct, frozen=True):
         else:
             text = msgspec.json.encode(self.value).decode()
             tx.db.execute(KEEP, (self.name, text))
+        tx.landed.kept[self.name] = None if self.value is None else dict(self.value)
 
 
 class Beat(Struct, frozen=True):
@@ -87,6 +109,7 @@ class Refused(Struct, frozen=True):
 class Unverified(Struct, frozen=True):
     """Keep a body whose signature failed, apart, the oldest out beyond 16 MiB a source."""
 
+    grows: ClassVar[bool] = True
     source: str
     received_ms: int
     peer: str
@@ -102,8 +125,21 @@ class Unverified(Struct, frozen=True):
         })  # fmt: skip
         hour = self.received_ms // 3_600_000
         tx.count(source, hour, 0, "refused", why="unverified")
-        while tx.db.execute(HELD_BYTES, (source,)).get > UNVERIFIED_BYTES:
-            tx.db.execute(OLDEST, (source,))
+        self._bound(tx, source)
+
+    def _bound(self, tx: Tx, source: int) -> None:
+        """The sum is kept in memory: anybody may send these, they must cost little."""
+        apart = tx.log.apart
+        if source in apart:
+            apart[source] += len(self.body) + len(self.headers) + ROW_BYTES
+        else:
+            apart[source] = tx.db.execute(HELD_BYTES, (source,)).get
+        while apart[source] > UNVERIFIED_BYTES:
+            freed = tx.db.execute(OLDEST, (source,)).get
+            if freed is None:
+                apart.pop(source)  # others were taken in meanwhile: count anew
+                return
+            apart[source] -= freed
 
 
 class Nothing(Struct, frozen=True):

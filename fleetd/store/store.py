@@ -9,21 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
-import msgspec
 import trio
 
 from fleetd.directory import Directory
 from fleetd.errors import StoreError
 from fleetd.event import LANES, Entry, millis
 from fleetd.store import small
-from fleetd.store.cursors import (
-    Advance,
-    Attempted,
-    Place,
-    SinkPlace,
-    Skip,
-    recounted,
-)
+from fleetd.store.cursors import STEP, Advance, Attempted, Skip
 from fleetd.store.files import Reservation, Space, connect, lease
 from fleetd.store.jobs import AddJob, ChangeJob, rows_of_jobs, taking_of
 from fleetd.store.loading import (
@@ -35,6 +27,7 @@ from fleetd.store.loading import (
 from fleetd.store.log import Landed, Log
 from fleetd.store.moves import Append, Attempt, Burial, Counts, Job, Read, Rules
 from fleetd.store.opening import MARK, open_log
+from fleetd.store.places import Place, SinkPlace, recounted
 from fleetd.store.reading import Reader
 from fleetd.store.writer import Writer
 from fleetd.taking import Taking
@@ -108,9 +101,6 @@ class Store:
         """
         counts: Counts = await self.writer.join(append, within=within)
         self.heard[append.source] = append.received_ms
-        if append.bookmark:
-            feed, value = append.bookmark
-            self._bookmarks[append.source, feed] = value
         return counts
 
     async def join(self, write: Any) -> Any:
@@ -170,26 +160,13 @@ class Store:
     ) -> bool:  # fmt: skip
         """Move a cursor over what is decided; False if another hand moved it."""
         end = read.upto if upto is None else upto
-        damaged = sum(1 for seq in read.damaged if seq <= end)
+        damaged = [seq for seq in read.damaged if seq <= end]
         move = Advance(
             read, end, delivered, skipped, buried, damaged, attempts,
             millis(self.world.now()),
         )  # fmt: skip
         moved: bool = await self.writer.join(move)
-        if moved and read.job:
-            done = len(delivered) + len(skipped) + len(buried)
-            self._job_moved(read.job, end, done)
-        elif moved:
-            self._cursors[read.sink, read.lane] = end
         return moved
-
-    def _job_moved(self, number: int, cursor: int, done: int) -> None:
-        job = self._jobs[number]
-        ended = cursor >= job.upto and job.state == "running"
-        self._jobs[number] = msgspec.structs.replace(
-            job, cursor=cursor, done=job.done + done,
-            state="done" if ended else job.state,
-        )  # fmt: skip
 
     async def attempted(self, attempts: Sequence[Attempt]) -> None:
         """Keep rows for requests that moved no cursor."""
@@ -217,19 +194,19 @@ class Store:
         counted = await self.reading(
             lambda reader: recounted(reader.db, self.log.names, sinks, asof)
         )
-        found = await self.writer.join(Place(dict(sinks), counted, asof))
-        for (sink, lane), (seq, waiting) in found.items():
-            self._cursors[sink, lane] = seq
-            self._waiting[sink, lane] = waiting
+        await self.writer.join(Place(dict(sinks), counted, asof))
         self._takings = {name: place.taking for name, place in sinks.items()}
         for sink in sinks:
             self.ring(sink)
 
     async def skip(self, sink: str, upto: int, why: str) -> int:
         """Move a sink's cursors past everything up to `upto`; how many it skipped."""
-        skipped: int = await self.writer.join(Skip(sink, upto, why))
-        for lane in range(len(LANES)):
-            self._cursors[sink, lane] = max(self.cursor(sink, lane), upto)
+        skipped, upto = 0, min(upto, self.newest)
+        while (
+            low := min(self.cursor(sink, lane) for lane in range(len(LANES)))
+        ) < upto:
+            edge = min(upto, low + STEP)
+            skipped += await self.writer.join(Skip(sink, edge, why))
         self.ring(sink)
         return skipped
 
@@ -242,10 +219,6 @@ class Store:
     async def remember(self, name: str, value: Mapping[str, Any] | None) -> None:
         """Keep a small state; None forgets it."""
         await self.writer.join(small.Keep(name, value))
-        if value is None:
-            self._kept.pop(name, None)
-        else:
-            self._kept[name] = dict(value)
 
     def paused(self, name: str) -> bool:
         """Whether the operator paused a source's polling or a sink."""
@@ -282,16 +255,12 @@ class Store:
     async def add_job(self, add: AddJob) -> Job:
         """Begin a replay or backfill."""
         job: Job = await self.writer.join(add)
-        self._jobs[job.id] = job
-        self.ring(job.target)
         return job
 
     async def change_job(self, number: int, state: str, why: str = "") -> Job:
         """Pause, resume, cancel, fail or end a job."""
         now = millis(self.world.now())
         job: Job = await self.writer.join(ChangeJob(number, state, why, now))
-        self._jobs[number] = job
-        self.ring(job.target)
         return job
 
     # reading
@@ -334,16 +303,24 @@ class Store:
             self.directory.put(source, fact.vehicle, fact.name, fact.at_ms, fact.value)
         for source, kind, id_, content, revision in landed.records:
             self.directory.put_record(source, kind, id_, content, revision)
-        for (sink, lane), n in landed.waiting.items():
-            self._waiting[sink, lane] += n
-            if n > 0:
+        for (sink, lane), (seq, waiting) in landed.places.items():
+            grown = waiting > self._waiting[sink, lane]
+            self._cursors[sink, lane], self._waiting[sink, lane] = seq, waiting
+            if grown:
                 self.ring(sink)
+        self._bookmarks.update(landed.bookmarks)
+        for name, value in landed.kept.items():
+            if value is None:
+                self._kept.pop(name, None)
+            else:
+                self._kept[name] = value
+        for job in landed.jobs:
+            self._jobs[job.id] = job
+            self.ring(job.target)
         if landed.newest > self.newest:
             self.newest = landed.newest
-            grown, self._grown = self._grown, trio.Event()
-            grown.set()
-        for call in landed.calls:
-            call()
+            bell, self._grown = self._grown, trio.Event()
+            bell.set()
 
     def load(self) -> None:
         """Read at start what is small: facts, records, states, jobs, bookmarks."""
