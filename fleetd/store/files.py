@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -15,6 +16,8 @@ from fleetd.errors import ConfigError, FullError, LockedError, StoreError
 
 SQLITE_AT_LEAST = (3, 51, 3)
 RESERVE = 1_000_000
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+GLANCES, GLANCE_S = 10, 0.02
 MIB = 1 << 20
 GIB = 1 << 30
 
@@ -31,7 +34,7 @@ def lease(folder: Path) -> Iterator[None]:
             "create it and give it to the user that runs fleetd"
         ) from bad
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(held)
         os.ftruncate(held, 0)
         os.write(held, f"{os.getpid()}\n".encode())
         yield
@@ -51,14 +54,26 @@ def holder(folder: Path) -> int | None:
     return None
 
 
+def _lock(held: int) -> None:
+    """Take the lock; a command that only looks at it holds it for an instant."""
+    for _ in range(GLANCES):
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(GLANCE_S)
+        else:
+            return
+    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def is_leased(folder: Path) -> bool:
-    """Whether a daemon holds the folder now."""
+    """Whether a daemon holds the folder now; `PermissionError` where that cannot be seen."""
     try:
-        held = os.open(folder / "lock", os.O_RDWR)
-    except OSError:
+        held = os.open(folder / "lock", os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
@@ -81,7 +96,7 @@ def connect(path: Path, *, write: bool) -> apsw.Connection:
     if write:
         _promise(db)
     db.pragma("mmap_size", 0)
-    db.pragma("cache_size", -16 * 1024)
+    db.pragma("cache_size", -16 * 1024 if write else -2 * 1024)
     return db
 
 
@@ -96,14 +111,43 @@ def _promise(db: apsw.Connection) -> None:
 
 def set_aside(folder: Path, why: str) -> Path:
     """Move a log that cannot be opened out of the way, whole; nothing is thrown away."""
-    aside = folder / f"aside-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
+    name = f"aside-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
+    aside = next(
+        place
+        for place in (folder / f"{name}{n or ''}" for n in "0123456789abcdef")
+        if not place.exists()
+    )
     aside.mkdir()
-    for name in ("log.sqlite", "log.sqlite-wal", "log.sqlite-shm"):
+    for file in ("log.sqlite", "log.sqlite-wal", "log.sqlite-shm"):
         with suppress(FileNotFoundError):
-            (folder / name).rename(aside / name)
-    (aside / "why.txt").write_text(why + "\n")
+            (folder / file).rename(aside / file)
+    write_down(aside / "why.txt", why + "\n")
     sync_folder(folder)
     return aside
+
+
+def asides(folder: Path) -> str:
+    """What to say of logs that were set aside; moving their folders away ends it."""
+    found = sorted(folder.glob("aside-*/why.txt"))
+    if not found:
+        return ""
+    why = found[-1].read_text(errors="replace").strip()
+    more = f", and {len(found) - 1} before it" if len(found) > 1 else ""
+    return (
+        f"a damaged log was set aside ({why}){more}: look at {found[-1].parent}, then "
+        "move that folder away"
+    )
+
+
+def write_down(path: Path, text: str) -> None:
+    """Make a small file that survives a power cut, in one step."""
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -133,16 +177,11 @@ class Reservation:
         if seq < self.below:
             return
         mark = seq + RESERVE
-        fresh = self._path.with_suffix(".new")
         try:
-            with fresh.open("w") as file:
-                file.write(str(mark))
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.rename(self._path)
-            sync_folder(self._path.parent)
+            write_down(self._path, str(mark))
         except OSError as bad:
-            raise FullError(f"cannot write {self._path}: {bad.strerror}") from bad
+            kind = FullError if bad.errno in NO_ROOM else StoreError
+            raise kind(f"cannot write {self._path}: {bad.strerror}") from bad
         self.below = mark
 
 
@@ -177,7 +216,10 @@ class Space:
             return True
         if self.free() < 2 * self.ballast_size:
             return False
-        held = os.open(self._ballast, os.O_WRONLY | os.O_CREAT, 0o640)
+        try:
+            held = os.open(self._ballast, os.O_WRONLY | os.O_CREAT, 0o640)
+        except OSError:
+            return False
         try:
             os.posix_fallocate(held, 0, self.ballast_size)
         except OSError:
