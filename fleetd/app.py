@@ -213,6 +213,7 @@ class Life:
         )
         self._start(outbound, "sweep", lambda health: sweep(store, health))
         self._start(outbound, "clock", lambda health: keep_time(clock, health))
+        self._start(outbound, "board", lambda health: watch(board, health))
 
     async def _open_doors(
         self, outbound: trio.Nursery, sockets: Sockets, reception: Reception
@@ -264,7 +265,7 @@ class Life:
             for feed in provider.feeds:
                 if source.feeds is not None and feed.name not in source.feeds:
                     continue
-                every = (source.feeds or {}).get(feed.name)
+                every = source.feeds.get(feed.name) if source.feeds else None
                 plans.append(
                     Plan(
                         name,

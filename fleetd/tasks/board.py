@@ -224,6 +224,7 @@ async def watch(board: Board, health: Health) -> None:
         health.beat()
         if turn % KEEP_EVERY == 0:
             await board.keep()
+        health.beat()
         turn += 1
         await trio.sleep(SAMPLE_S)
 

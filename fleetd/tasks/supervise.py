@@ -61,6 +61,7 @@ async def keep_alive(name: str, task: Task, health: Health, breaker: Breaker) ->
     health.watch(breaker)
     while True:
         asked = 0.0
+        health.say("ok")
         try:
             await task()
         except Exception as fault:

@@ -351,8 +351,6 @@ def _verdict(
     if live.aside:
         bad.append(live.aside)
     poor = [*_poor_sources(live, sources), *_poor_sinks(live, sinks)]
-    if live.clock.state != "ok":
-        poor.append(f"the clock is {live.clock.state}: {live.clock.why}")
     if not live.running:
         return "stopped", [*bad, *poor]
     if bad:
