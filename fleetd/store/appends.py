@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import apsw
+from msgspec import MsgspecError
 from msgspec.structs import replace
 
 from fleetd.event import (
@@ -153,8 +155,11 @@ class Appends:
         if seq > self.tx.log.seq:  # in this very commit
             row = self.events[seq - self.tx.log.seq - 1]
             return unpack(row[11]), row[7]
-        row = self.tx.db.execute(FIRST, (seq,)).get
-        return (unpack(row[0]), row[1]) if row else None
+        try:
+            row = self.tx.db.execute(FIRST, (seq,)).get
+            return (unpack(row[0]), row[1]) if row else None
+        except (apsw.CorruptError, MsgspecError):  # damaged: as if it were gone
+            return None
 
     def _store(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from contextlib import suppress
 from importlib import resources
@@ -9,17 +10,20 @@ from pathlib import Path
 
 import apsw
 
-from fleetd.errors import ConfigError
-from fleetd.store.files import Reservation, connect, set_aside
+from fleetd.errors import ConfigError, FleetdError, StoreError
+from fleetd.store.files import (
+    Reservation,
+    Space,
+    connect,
+    set_aside,
+    sync_folder,
+    write_down,
+)
 
 READS = 1  # the newest schema this version knows; it opens any with min_reader <= READS
-HOPELESS = (
-    apsw.CorruptError,
-    apsw.NotADBError,
-    apsw.CantOpenError,
-    apsw.SchemaChangeError,
-)
+HOPELESS = (apsw.CorruptError, apsw.NotADBError)  # its bytes are wrong, not its place
 MARK = "damaged"  # left by a writer that met damage: the next start sets the log aside
+LITTLE = 1 << 20  # bytes without which not even the log's index can be made
 FIRST = (
     "INSERT INTO log(one, id, newest_seq, newest_raw, received_ms, min_reader,"
     " created_ms) VALUES (1, ?, ?, 0, 0, ?, ?)"
@@ -34,25 +38,50 @@ def migrations() -> list[tuple[int, str]]:
 
 
 def open_log(
-    folder: Path, reservation: Reservation, now_ms: int
-) -> tuple[apsw.Connection, str]:
-    """The log of a folder, ready to write, and a word on the one that was set aside."""
+    folder: Path, reservation: Reservation, space: Space, now_ms: int
+) -> apsw.Connection:
+    """The log of a folder, ready to write; one beyond help is set aside whole before.
+
+    Raises `ConfigError` where its place or its version is what is wrong with it.
+    """
     path = folder / "log.sqlite"
-    mark = folder / MARK
-    aside = ""
-    if mark.exists():
-        aside = _replace(folder, mark.read_text() or "damage was met while writing")
-        mark.unlink()
+    if (folder / MARK).exists():
+        replace(folder, "")
     try:
-        return _ready(path, reservation, now_ms), aside
+        return _ready(path, reservation, now_ms)
     except HOPELESS as bad:
-        aside = _replace(folder, f"{type(bad).__name__}: {bad}")
-    return _ready(path, reservation, now_ms), aside
+        replace(folder, f"{type(bad).__name__}: {bad}")
+    except (apsw.FullError, apsw.IOError, apsw.CantOpenError) as bad:
+        if space.free() > LITTLE or not space.has_ballast:
+            raise _elsewhere(path, bad) from bad
+        space.drop_ballast()
+    except apsw.Error as bad:
+        raise _elsewhere(path, bad) from bad
+    try:
+        return _ready(path, reservation, now_ms)
+    except apsw.Error as bad:
+        raise _elsewhere(path, bad) from bad
 
 
-def _replace(folder: Path, why: str) -> str:
-    aside = set_aside(folder, why)
-    return f"the log could not be used ({why}); it was moved whole to {aside}"
+def _elsewhere(path: Path, bad: apsw.Error) -> FleetdError:
+    """What is wrong is not the log's bytes: say what the operator can change."""
+    shut = path.exists() and not os.access(path, os.R_OK | os.W_OK)
+    if shut or not os.access(path.parent, os.W_OK | os.X_OK):
+        return ConfigError(
+            f"daemon.data: {path} cannot be read and written by this user; give it, "
+            "and the folder, to the user that runs fleetd"
+        )
+    return StoreError(f"{path} cannot be opened: {type(bad).__name__}: {bad}")
+
+
+def replace(folder: Path, why: str) -> None:
+    """Set the log aside; killed anywhere in here, the next start goes on with it."""
+    mark = folder / MARK
+    if not mark.exists():
+        write_down(mark, why)
+    set_aside(folder, mark.read_text() or "damage was met while writing")
+    mark.unlink()
+    sync_folder(folder)
 
 
 def _ready(path: Path, reservation: Reservation, now_ms: int) -> apsw.Connection:
@@ -106,9 +135,18 @@ def _step(
 
 def _probe(db: apsw.Connection) -> None:
     """Read both ends of the big tables: damage at the edges shows before a write does."""
+    try:
+        _read_ends(db)
+    except apsw.SQLError as bad:  # a table is missing: no step of ours leaves that
+        raise apsw.CorruptError(str(bad)) from bad
+
+
+def _read_ends(db: apsw.Connection) -> None:
+    if db.execute("SELECT one FROM log").get is None:
+        raise apsw.CorruptError("the log's first row is missing")
     for table, key in (("events", "seq"), ("raw", "id")):
         for end in ("min", "max"):
-            query = f"SELECT * FROM {table} WHERE {key} = (SELECT {end}({key}) FROM {table})"  # noqa: S608,E501  fixed names
+            query = f"SELECT * FROM {table} WHERE {key} = (SELECT {end}({key}) FROM {table})"
             db.execute(query).get  # noqa: B018
     for table in ("seen", "totals", "cursors", "names", "kept"):
-        db.execute(f"SELECT * FROM {table} LIMIT 1").get  # noqa: B018,S608
+        db.execute(f"SELECT * FROM {table} LIMIT 1").get  # noqa: B018

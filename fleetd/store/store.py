@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from fleetd.errors import StoreError
 from fleetd.event import LANES, Entry, millis
 from fleetd.store import small
 from fleetd.store.cursors import STEP, Advance, Attempted, Skip
-from fleetd.store.files import Reservation, Space, connect, lease
+from fleetd.store.files import Reservation, Space, asides, connect, lease, write_down
 from fleetd.store.jobs import AddJob, ChangeJob, rows_of_jobs, taking_of
 from fleetd.store.loading import (
     bookmarks_of,
@@ -33,6 +33,10 @@ from fleetd.store.writer import Writer
 from fleetd.taking import Taking
 from fleetd.world import World
 
+NO_BALLAST = (
+    "the disk is nearly full: there is no room for the reserve that lets deliveries go "
+    "on; free some space, fleetd goes on by itself"
+)
 T = TypeVar("T")
 __all__ = ["SinkPlace", "Store", "open_store"]
 
@@ -53,7 +57,7 @@ class Store:
         self.directory = Directory()
         self.aside = ""
         self.newest = self.log.seq
-        self.received_ms = self.log.received_ms
+        self.received_ms: int = self.log.received_ms
         self.providers: dict[str, str] = {}
         self.heard: dict[str, int] = {}  # source → when it last sent something
         self._waiting: Counter[tuple[str, int]] = Counter()
@@ -336,8 +340,9 @@ class Store:
         """Fold the write-ahead log in and let go; nothing may be in line any more."""
         for db in self._readers:
             db.close()
-        if self.log.broken.find("Corrupt") >= 0:
-            (self.folder / MARK).write_text(self.log.broken)
+        if "Corrupt" in self.log.broken:
+            with suppress(OSError):
+                write_down(self.folder / MARK, self.log.broken)
         self.log.db.close()
 
 
@@ -348,22 +353,24 @@ async def open_store(
     """The log of a data folder, for this process alone.
 
     Raises `LockedError` where another daemon has it, `ConfigError` where the folder
-    cannot be used or the log is from a newer fleetd.
+    cannot be used or the log is from a newer fleetd, `StoreError` where the disk fails.
     """
+    rules = rules or Rules()
     with lease(folder):
-        try:
-            db, aside = open_log(folder, Reservation(folder), millis(world.now()))
-        except apsw.Error as bad:
-            raise StoreError(f"{folder}: the log cannot be opened: {bad}") from bad
-        store = Store(folder, db, rules or Rules(), world)
-        store.aside = aside
+        space = Space(folder, rules.max_disk)
+        db = open_log(folder, Reservation(folder), space, millis(world.now()))
+        store = Store(folder, db, rules, world)
         store.load()
-        store.space.fill_ballast()
-        async with trio.open_nursery() as nursery:
-            if world.threads:
-                nursery.start_soon(store.writer.run)
-            try:
-                yield store
-            finally:
-                store.writer.close()
-        store.close()
+        store.aside = asides(folder)
+        if not space.fill_ballast():
+            store.log.full = NO_BALLAST
+        try:
+            async with trio.open_nursery() as nursery:
+                if world.threads:
+                    nursery.start_soon(store.writer.run)
+                try:
+                    yield store
+                finally:
+                    store.writer.close()
+        finally:
+            store.close()
