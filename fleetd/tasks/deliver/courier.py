@@ -108,15 +108,17 @@ class Courier:
     async def _next(self) -> Pick | float:
         """A request that may go now, else when to look again."""
         now = trio.current_time()
-        if self._standing.held and self._flying:
-            return NEVER  # one try at a time
+        hands = 1 if self._standing.held else self.plan.parallel
+        if self._flying >= hands:
+            return NEVER  # until one comes back
         if (gate := self._standing.gate(now)) > now:
             return gate
         urgent = self._store.waiting(self.name, SAFETY) > 0
         if wait := self._bucket.wait(now, urgent=urgent):
             return now + wait
         found = await self._choose(now)
-        if not self._digest.count or found == AGAIN:
+        urgent = isinstance(found, Pick) and found.stream.lane == SAFETY
+        if not self._digest.count or found == AGAIN or urgent:
             return found
         if now >= self._digest_at:  # first what happened meanwhile, then what happens
             await self._send_digest()

@@ -34,9 +34,13 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     @property
     def window(self) -> int:
-        """How many entries are looked at together: tracks are never evenly filled."""
-        wanted = self.batch * self.parallel * (SPREAD if self.parallel > 1 else 1)
-        return max(min(wanted, WIDEST), self.batch, WINDOW)
+        """How many entries are looked at together."""
+        return max(min(self.batch * self.tracks, WIDEST), self.batch, WINDOW)
+
+    @property
+    def tracks(self) -> int:
+        """Into how many lines vehicles are hashed: more than hands, so that none idles."""
+        return 1 if self.parallel == 1 else self.parallel * SPREAD
 
 
 def plan_of(sink: Sink, table: SinkTable) -> Plan:

@@ -68,7 +68,7 @@ class Stream:
         self._damaged: list[int] = []
         self._decided: dict[int, Outcome] = {}
         self.tracks = [
-            Track(plan, self._chance, self._measure) for _ in range(plan.parallel)
+            Track(plan, self._chance, self._measure) for _ in range(plan.tracks)
         ]
 
     def _cursor(self) -> int:
@@ -93,12 +93,19 @@ class Stream:
         if self.digest:
             self._sift(self.digest)
         soonest = NEVER
-        for track in self.tracks:
+        for track in self._oldest_first():
             found = track.next(now, takes, front=front)
             if isinstance(found, Try):
                 return Pick(self, track, found)
             soonest = min(soonest, found)
         return soonest
+
+    def _oldest_first(self) -> Sequence[Track]:
+        """Where the cursor waits comes first."""
+        if len(self.tracks) == 1:
+            return self.tracks
+        free = (one for one in self.tracks if one.queue and not one.busy)
+        return sorted(free, key=lambda track: track.queue[0].seq)
 
     def _sift(self, digest: Digest) -> None:
         for track in self.tracks:

@@ -24,7 +24,7 @@ from fleetd.tasks.deliver.plan import (
 )
 
 NEVER = float("inf")
-PATIENT = 4  # tries before a probe may be of the accused record's own vehicle
+PATIENT = 4  # refusals before a probe may be of the same vehicle
 Measure = Callable[[Entry], int]
 
 
@@ -49,6 +49,11 @@ class Accused:
         self.probed = False
         self.again_at = now
         self._backoff = Backoff(chance, longest=LONE_LONGEST)
+
+    def hopeless(self, now: float) -> bool:
+        if self.refused:
+            return self.tries >= PATIENT
+        return self.tries >= STUCK_LATERS and now - self.since >= STUCK_AFTER
 
     def failed(self, now: float, takes: int, after: float | None) -> None:
         self.tries += 1
@@ -83,7 +88,7 @@ class Track:
             return Try(self._first())
         if front or (accused.refused and takes > accused.takes):
             return Try([first])
-        probe = None if accused.probed else self._probe(accused)
+        probe = None if accused.probed else self._probe(accused, now)
         if probe is not None:
             return Try([probe], probe=True)
         return Try([first]) if now >= accused.again_at else accused.again_at
@@ -104,13 +109,17 @@ class Track:
                     return found[:n]
         return found
 
-    def _probe(self, accused: Accused) -> Entry | None:
-        """A record beyond, itself not accused, of a vehicle that is not either."""
+    def _probe(self, accused: Accused, now: float) -> Entry | None:
+        """A record beyond, itself not accused, of a vehicle that is not either.
+
+        If there is no such vehicle, one of the same, once there is little hope left for
+        the accused one: taken after all, it would come out of order.
+        """
         fair = [entry for entry in self.queue if entry.seq not in self._accused]
         kept = {whose(entry) for entry in self.queue if entry.seq in self._accused}
         other = next((entry for entry in fair if whose(entry) not in kept), None)
-        if other is None and accused.tries >= PATIENT:
-            return fair[0] if fair else None
+        if other is None and fair and accused.hopeless(now):
+            return fair[0]
         return other
 
     @property
@@ -203,19 +212,22 @@ class Track:
                 return False
             accused = self._accused[seq] = Accused(takes, now, self._chance)
             accused.laters = 1
-        stuck = error.counts and self._counts(accused, error, takes)
+        alone = self._probe(accused, now) is None
+        stuck = error.counts and self._counts(accused, error, takes, alone=alone)
         accused.failed(now, takes, error.after)
         stuck = stuck and now - accused.since >= STUCK_AFTER
         return stuck and accused.laters >= STUCK_LATERS
 
-    def _counts(self, accused: Accused, error: TransientError, takes: int) -> bool:
+    @staticmethod
+    def _counts(
+        accused: Accused, error: TransientError, takes: int, *, alone: bool
+    ) -> bool:
         """Count a *later* against the record: only where others are taken meanwhile.
 
         With nobody left to ask, the same answer again counts too: by an outage that
         begins just then nothing is set aside, for it answers otherwise, or not at all.
         """
         fresh = takes > accused.takes
-        alone = self._probe(accused) is None
         same = error.status is not None and error.status == accused.status
         accused.proved = accused.proved or fresh
         accused.laters += fresh or (accused.proved and alone and same)
