@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Struct
@@ -32,6 +32,23 @@ KEPT = ("content-type", "user-agent")
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """The keys of `[sources.x]` that only this provider has."""
 
+    docs: ClassVar[dict[str, str]] = {
+        "scheme": "`standard`: as Standard Webhooks sign; `hmac`: as the keys below say",
+        "signature_header": "the header with the signature",
+        "signature_prefix": "what stands before the signature in it, as `sha256=`",
+        "signed": "what is signed",
+        "timestamp_header": "the header with the time that is signed",
+        "algorithm": "the digest",
+        "encoding": "how the signature is written",
+        "secret_encoding": "how the secret is written",
+        "items": "path of the list that holds the records; none: the body is one",
+        "id": "path of the event's id, as `$.event.id`; none: a hash of the record",
+        "at": "path of its time: RFC 3339, or seconds or milliseconds since 1970",
+        "vehicle": "path of the vehicle's id",
+        "type": "path of its type",
+        "text": "path of a text for people",
+        "secret_fields": "JSON keys whose values are masked before anything is kept",
+    }
     scheme: Literal["hmac", "standard"] = "hmac"
     signature_header: str = "x-signature"
     signature_prefix: str = ""

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import ClassVar
 
 import trio
 from msgspec import Struct
@@ -41,6 +42,10 @@ SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """`[sinks.NAME]` with `kind = "file"`."""
 
+    docs: ClassVar[dict[str, str]] = {
+        "path": "a folder; a new file each UTC day",
+        "rotate": "and whenever one has grown to this size",
+    }
     path: Path
     rotate: Size = Size(64 << 20)
 

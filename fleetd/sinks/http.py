@@ -13,7 +13,7 @@ import hmac
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import ClassVar, Literal
 
 import httpx
 import msgspec
@@ -38,6 +38,13 @@ OWN_HEADERS = frozenset(
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """`[sinks.NAME]` with `kind = "http"`."""
 
+    docs: ClassVar[dict[str, str]] = {
+        "url": "where batches are posted; redirects are never followed",
+        "headers": "headers to send, each a text or a secret",
+        "signing_secret": "adds Standard Webhooks headers, signed with it",
+        "format": "a JSON array, or one event a line",
+        "timeout": "how long one request may take",
+    }
     url: Text
     headers: dict[str, Text] = {}
     signing_secret: Secret | None = None
