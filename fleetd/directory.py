@@ -33,6 +33,17 @@ class Learned(Struct, frozen=True):
     value: str
 
 
+class Standing(Struct, frozen=True):
+    """A directory record as it stands: a hash of what it says, and where it was said."""
+
+    content: str
+    revision: int | None
+    seq: int
+
+
+NOBODY = Standing("", None, 0)
+
+
 class Directory:
     """Facts by source and vehicle, and the content of each directory record.
 
@@ -41,7 +52,7 @@ class Directory:
 
     def __init__(self) -> None:
         self._facts: dict[tuple[str, str], dict[str, list[tuple[int, str]]]] = {}
-        self._records: dict[tuple[str, int, str], tuple[str, int | None]] = {}
+        self._records: dict[tuple[str, int, str], Standing] = {}
 
     def put(
         self, source: str, vehicle: str, name: str, at_ms: int, value: str | None
@@ -57,18 +68,18 @@ class Directory:
             del facts[0]
 
     def put_record(
-        self, source: str, kind: int, id_: str, content: str, revision: int | None
-    ) -> None:
+        self, source: str, kind: int, id_: str, content: str, revision: int | None,
+        seq: int,
+    ) -> None:  # fmt: skip
         """Take in the directory record that stands now."""
         before = self._records.get((source, kind, id_))
-        if before and (before[1] or 0) > (revision or before[1] or 0):
+        if before and (before.revision or 0) > (revision or before.revision or 0):
             return  # an older copy came late
-        self._records[source, kind, id_] = (content, revision)
+        self._records[source, kind, id_] = Standing(content, revision, seq)
 
-    def record(self, source: str, kind: int, id_: str) -> str:
-        """The content hash of the record that stands; empty when there is none."""
-        found = self._records.get((source, kind, id_))
-        return found[0] if found else ""
+    def record(self, source: str, kind: int, id_: str) -> Standing:
+        """The record that stands; without content when there is none."""
+        return self._records.get((source, kind, id_), NOBODY)
 
     def known(self, source: str, vehicle: str, name: str, at_ms: int) -> str | None:
         """The newest fact with a time no later than `at_ms`."""

@@ -92,14 +92,15 @@ def tag_of(event: Event) -> str:
     return hashlib.blake2b(pack(event), digest_size=10).hexdigest()
 
 
-def tag_of_record(event: Event, content: str, stands: str) -> str:
-    """The same for a directory record; `stands` is the content that it replaces.
+def tag_of_record(event: Event, content: str, replaces: int) -> str:
+    """The same for a directory record; `replaces` is the seq of the one that stands.
 
-    A change and its return are two changes, while the same listing twice is none.
+    A change, its return and the change again are three, while the same listing twice
+    before the first is on the disk is one.
     """
     if event.revision is not None:
         return str(event.revision)
-    return f"{stands}>{content}"
+    return f"{replaces}>{content}"
 
 
 def dedupe_key(source: str, event: Event, tag: str, day: int) -> bytes:

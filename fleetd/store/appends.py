@@ -194,7 +194,7 @@ class Appends:
             (source, made.kind, made.event.id, made.content, revision, seq)
         )
         self.tx.landed.records.append(
-            (name, made.kind, made.event.id, made.content, revision)
+            (name, made.kind, made.event.id, made.content, revision, seq)
         )
 
     def _duplicate(self, append: Append, made: Made, source: int, hour: int) -> None:

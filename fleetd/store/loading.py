@@ -11,7 +11,7 @@ import msgspec
 from fleetd.directory import Directory
 
 FACTS = "SELECT source, vehicle, name, at_ms, value FROM facts"
-RECORDS = "SELECT source, kind, id, content, revision FROM records"
+RECORDS = "SELECT source, kind, id, content, revision, seq FROM records"
 PROVIDERS = "SELECT name, provider FROM names WHERE side = 'source'"
 BOOKMARKS = "SELECT source, feed, value FROM bookmarks"
 KEPT = "SELECT name, value FROM kept"
@@ -23,8 +23,8 @@ def load_directory(
     """Facts and standing records into memory."""
     for source, vehicle, name, at_ms, value in db.execute(FACTS):
         directory.put(names[source], vehicle, name, at_ms, value)
-    for source, kind, id_, content, revision in db.execute(RECORDS):
-        directory.put_record(names[source], kind, id_, content, revision)
+    for source, kind, id_, content, revision, seq in db.execute(RECORDS):
+        directory.put_record(names[source], kind, id_, content, revision, seq)
 
 
 def providers_of(db: apsw.Connection) -> dict[str, str]:

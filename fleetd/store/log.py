@@ -47,7 +47,7 @@ class Landed(msgspec.Struct):
 
     newest: int = 0
     facts: list[tuple[str, Fact]] = []
-    records: list[tuple[str, int, str, str, int | None]] = []
+    records: list[tuple[str, int, str, str, int | None, int]] = []
     places: dict[tuple[str, int], tuple[int, int]] = {}
     jobs: list[Job] = []
     kept: dict[str, dict[str, Any] | None] = {}

@@ -27,7 +27,7 @@ from fleetd.store.loading import (
 from fleetd.store.log import Landed, Log
 from fleetd.store.moves import Append, Attempt, Burial, Counts, Job, Read, Rules
 from fleetd.store.opening import MARK, open_log
-from fleetd.store.places import Place, SinkPlace, recounted
+from fleetd.store.places import Forget, Place, SinkPlace, recounted
 from fleetd.store.reading import Reader
 from fleetd.store.writer import Writer
 from fleetd.taking import Taking
@@ -214,6 +214,14 @@ class Store:
         self.ring(sink)
         return skipped
 
+    async def forget(self, name: str) -> dict[str, int]:
+        """Drop the places of a source or sink that is gone from the file."""
+        cursors: int = await self.writer.join(Forget("sink", name))
+        bookmarks: int = await self.writer.join(Forget("source", name))
+        for key in [key for key in self._bookmarks if key[0] == name]:
+            del self._bookmarks[key]
+        return {"cursors": cursors, "bookmarks": bookmarks}
+
     # small states
 
     def recall(self, name: str) -> dict[str, Any]:
@@ -305,8 +313,8 @@ class Store:
     def _landed(self, landed: Landed) -> None:
         for source, fact in landed.facts:
             self.directory.put(source, fact.vehicle, fact.name, fact.at_ms, fact.value)
-        for source, kind, id_, content, revision in landed.records:
-            self.directory.put_record(source, kind, id_, content, revision)
+        for record in landed.records:
+            self.directory.put_record(*record)
         for (sink, lane), (seq, waiting) in landed.places.items():
             grown = waiting > self._waiting[sink, lane]
             self._cursors[sink, lane], self._waiting[sink, lane] = seq, waiting

@@ -179,9 +179,9 @@ class _Work:
             return dedupe_key(source, event, tag_of(event), day), ""
         content = content_of(event)
         stands = self.directory.record(source, kind, event.id)
-        if content == stands:
+        if content == stands.content:
             return b"", content
-        tag = tag_of_record(event, content, stands)
+        tag = tag_of_record(event, content, stands.seq)
         return dedupe_key(source, event, tag, day), content
 
     def _learn(self, made: Made) -> None:
