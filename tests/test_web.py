@@ -61,6 +61,14 @@ async def test_a_handler_sees_the_request_as_it_was_sent():
     assert request.peer == "127.0.0.1"
 
 
+async def test_spaces_and_tabs_around_a_value_are_no_part_of_it():
+    memory = Memory()
+    async with listening(memory) as (_, port):
+        await exchange(port, post(b"", b"X-Stamp: \t1\t2 \t", b"Connection: close"))
+
+    assert memory.asked[0].header("x-stamp") == "1\t2"
+
+
 async def test_an_answer_carries_its_headers_length_and_date_and_no_server():
     async def handler(request: Request) -> Response:
         return Response(202, b"later", "text/plain", (("Retry-After", "7"),))

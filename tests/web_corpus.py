@@ -9,6 +9,12 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST /webhooks/north HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 ZIPPED = gzip.compress(b'{"event":"x"}')
+STEP = 1 << 16  # what is inflated at a time
+ALIGNED = next(
+    packed
+    for size in range(STEP - 64, STEP)
+    if len(packed := gzip.compress(bytes(size), 0)) == STEP
+)
 
 
 class Case(NamedTuple):
@@ -263,6 +269,11 @@ ZIPS = [
     Case("gzip with a head only", post(b"Content-Encoding: gzip", ZIPPED[:10]), 400),
     Case(
         "gzip followed by garbage", post(b"Content-Encoding: gzip", ZIPPED + b"{}"), 400
+    ),
+    Case(
+        "gzip followed by garbage in the next step",
+        post(b"Content-Encoding: gzip", ALIGNED + b"{}"),
+        400,
     ),
     Case("gzip twice in a row", post(b"Content-Encoding: gzip", ZIPPED + ZIPPED), 400),
     Case(
