@@ -45,6 +45,7 @@ class Daemon:
         self._sockets = Sockets(world.environ)
         self._next: House | None = house
         self._changed = trio.Event()
+        self.ready = trio.Event()
 
     async def run(self) -> None:
         """Serve until told to stop."""
@@ -61,7 +62,7 @@ class Daemon:
                     self._changed = trio.Event()
                     store.adopt(rules_of(self._house))
                     life = Life(self._house, store, world, clock, self.reload)
-                    await life.live(self._sockets, self._changed)
+                    await life.live(self._sockets, self._changed, self.ready)
             finally:
                 await self._sockets.close()
 
@@ -151,7 +152,9 @@ class Life:
         store.writer.commit_times = self.board.metrics.committed
         self._reload = reload
 
-    async def live(self, sockets: Sockets, changed: trio.Event) -> None:
+    async def live(
+        self, sockets: Sockets, changed: trio.Event, ready: trio.Event
+    ) -> None:
         """Run until the config changes or the daemon stops."""
         await self._register()
         await self.board.begin()
@@ -166,6 +169,7 @@ class Life:
                     name = f"feed:{plan.source}/{plan.feed.name}"
                     self._start(inbound, name, self._polling(plan))
                 systemd.notify("READY=1")
+                ready.set()
                 await changed.wait()
                 systemd.notify("STOPPING=1")
                 logger.info("stopping")

@@ -21,8 +21,9 @@ logger = structlog.get_logger()
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Only the config, which every command takes."""
-    del parser
+    parser.add_argument(
+        "--show", action="store_true", help="print events as they come, as `events` does"
+    )
 
 
 def main(chosen: argparse.Namespace) -> int:
@@ -50,8 +51,17 @@ async def _run(chosen: argparse.Namespace, house: config.House) -> None:
     async with trio.open_nursery() as nursery:
         reread = partial(read, chosen)
         nursery.start_soon(_obey, daemon, reread, nursery.cancel_scope)
+        if chosen.show:
+            nursery.start_soon(_show, daemon, str(house.path))
         await daemon.run()
         nursery.cancel_scope.cancel()
+
+
+async def _show(daemon: Daemon, path: str) -> None:
+    """What any other shell would see, in this one."""
+    await daemon.ready.wait()
+    follow = [sys.executable, "-m", "fleetd", "-c", path, "events", "--follow"]
+    await trio.run_process([*follow, "-n", "10"], check=False)
 
 
 async def _obey(
