@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import trio
 from msgspec import Struct
@@ -30,7 +30,7 @@ from fleetd.sinks.contract import Batch, Receipt, Sink, Write
 from fleetd.world import World
 
 TAIL = 32 << 20  # bytes looked back into: many times what one delivery may hold
-OPEN = 4  # days written to at a time; a backlog goes through them in order
+OPEN = 8  # days written to at a time; a backlog goes through them in order
 FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 SEQ = re.compile(rb'^\{[^{}\n]{0,64}?"seq":(\d+)', re.MULTILINE)
 NAME = re.compile(r"((?:replay-\d+-)?\d{4}-\d\d-\d\d-)(\d{4,9})\.ndjson")
@@ -54,11 +54,20 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError('rotate: between "64KiB" and "1TiB"')
 
 
+class Disk(Protocol):
+    """The part of `os` that writes, so that a test can break it."""
+
+    def open(self, path: Path, flags: int, mode: int = 0o777, /) -> int: ...
+    def write(self, fd: int, data: memoryview, /) -> int: ...
+    def fsync(self, fd: int, /) -> None: ...
+    def ftruncate(self, fd: int, length: int, /) -> None: ...
+
+
 class Archive:
     """The folder, and the files of it that are open for writing."""
 
-    def __init__(self, config: Config, world: World) -> None:
-        self._config, self._world = config, world
+    def __init__(self, config: Config, world: World, disk: Disk = os) -> None:
+        self._config, self._world, self._disk = config, world, disk
         self._alone = trio.Lock()
         self._open: dict[str, DayFile] = {}
 
@@ -77,8 +86,9 @@ class Archive:
                 file = self._of_day(batch.generation, day)
                 touched.append(file)
                 file.add([(entry.seq, line) for entry, line in group])
-            for file in touched:
-                file.sync()
+                if len(touched) >= OPEN:
+                    sync(touched)
+            sync(touched)
         except OSError as bad:
             self._back_out(touched)
             raise verdict(bad, self._config.path) from bad
@@ -90,7 +100,7 @@ class Archive:
             file.close()
             file = None
         if file is None:
-            file = DayFile(self._config.path, prefix)
+            file = DayFile(self._config.path, prefix, self._disk)
         elif file.size >= self._config.rotate:
             file.rotate()
         self._open[prefix] = file  # at the end: the last one used
@@ -119,19 +129,19 @@ class Archive:
         with suppress(OSError):
             days = [day for day, _ in names_in(self._config.path) if day[0] in DIGITS]
             if days:
-                DayFile(self._config.path, max(days)).close()
+                DayFile(self._config.path, max(days), self._disk).close()
 
 
 class DayFile:
     """The newest file of a day, and which events the end of that day's files holds."""
 
-    def __init__(self, folder: Path, prefix: str) -> None:
-        self._folder, self._prefix = folder, prefix
+    def __init__(self, folder: Path, prefix: str, disk: Disk = os) -> None:
+        self._folder, self._prefix, self._disk = folder, prefix, disk
         self._seen: set[int] = set()
         self._older: set[int] = set()
         self._fresh: list[int] = []
         self._number, self.size, self._fd = 0, 0, -1
-        make(folder)
+        make(folder, disk)
         self._begin()
 
     def _begin(self) -> None:
@@ -139,8 +149,8 @@ class DayFile:
         numbers = [n for day, n in names_in(self._folder) if day == self._prefix]
         self._number = max(numbers, default=1)
         self._open()
-        self.size = mended(self._fd)
-        os.fsync(self._fd)  # what we are about to rely on
+        self.size = mended(self._fd, self._disk)
+        self._disk.fsync(self._fd)  # what we are about to rely on
         left = TAIL
         for number in sorted(numbers, reverse=True):
             path = self._folder / name_of(self._prefix, number)
@@ -152,10 +162,10 @@ class DayFile:
     def _open(self) -> None:
         self._path = self._folder / name_of(self._prefix, self._number)
         new = not self._path.exists()
-        self._fd = os.open(self._path, FLAGS, 0o640)
+        self._fd = self._disk.open(self._path, FLAGS, 0o640)
         self.size = os.fstat(self._fd).st_size
         if new:
-            flush_folder(self._folder)
+            flush_folder(self._folder, self._disk)
 
     def rotate(self) -> None:
         os.close(self._fd)
@@ -169,12 +179,12 @@ class DayFile:
         body = memoryview(b"".join(line + b"\n" for _, line in rows))
         self._fresh += [seq for seq, _ in rows]
         while body:
-            body = body[os.write(self._fd, body) :]
+            body = body[self._disk.write(self._fd, body) :]
 
     def sync(self) -> None:
         if not self._fresh:
             return
-        os.fsync(self._fd)
+        self._disk.fsync(self._fd)
         self.size = os.fstat(self._fd).st_size
         self._seen.update(self._fresh)
         self._fresh = []
@@ -182,8 +192,8 @@ class DayFile:
             self._older, self._seen = self._seen, set()
 
     def undo(self) -> None:
-        os.ftruncate(self._fd, self.size)
-        os.fsync(self._fd)
+        self._disk.ftruncate(self._fd, self.size)
+        self._disk.fsync(self._fd)
 
     def is_gone(self) -> bool:
         """Somebody moved or removed the file under us."""
@@ -204,6 +214,13 @@ class DayFile:
 MOST_SEEN = 50_000
 
 
+def sync(files: list[DayFile]) -> None:
+    """Make what was added to them count."""
+    for file in files:
+        file.sync()
+    files.clear()
+
+
 def prefix_of(generation: int, day: int) -> str:
     date = f"{moment_of(day * DAY_MS):%Y-%m-%d}-"
     return f"replay-{generation}-{date}" if generation else date
@@ -219,25 +236,25 @@ def names_in(folder: Path) -> list[tuple[str, int]]:
     return [(one[1], int(one[2])) for one in found if one]
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, disk: Disk) -> None:
     """Make the folder itself, never the one above: that may be a disk not mounted."""
     try:
         folder.mkdir(0o750)
     except FileExistsError:
         return
-    flush_folder(folder.parent)
+    flush_folder(folder.parent, disk)
 
 
-def flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path, disk: Disk) -> None:
     """Make names in a folder outlive a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = disk.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        disk.fsync(fd)
     finally:
         os.close(fd)
 
 
-def mended(fd: int) -> int:
+def mended(fd: int, disk: Disk) -> int:
     """Cut off a torn last line and the zeros of a power cut; the size that stays."""
     size = os.fstat(fd).st_size
     if size == 0:
@@ -247,7 +264,7 @@ def mended(fd: int) -> int:
         end = size if zeros < 0 else zeros
         good = body.rfind(b"\n", 0, end) + 1
     if good < size:
-        os.ftruncate(fd, good)
+        disk.ftruncate(fd, good)
     return good
 
 
