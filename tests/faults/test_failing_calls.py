@@ -1,0 +1,188 @@
+"""The nth sync, write or open fails: never a 2xx that is not on the disk, and a clean start has everything."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.faults.daemon import Daemon
+from tests.faults.load import Load
+from tests.faults.oracle import check_archive, look, lost
+from tests.faults.shim import FOR_EVER, OPEN, SYNC, WRITE, Faults
+
+DISK, LOCKED, CONFIG = 74, 75, 78
+SWEEP_S = 1.0
+
+
+class Bench:
+    """One data folder through many faults; every event acknowledged is remembered."""
+
+    def __init__(self, tmp_path: Path, make_daemon: Callable[..., Daemon]) -> None:
+        self.tmp_path = tmp_path
+        data = tmp_path / "one" / "data"
+        self.faults = Faults(tmp_path, data)
+        self.daemon = make_daemon(environ=self.faults.environ)
+        self.acked: set[str] = set()
+        self._numbers = count(0, 10_000_000)
+
+    def begins(self) -> None:
+        self.faults.mend()
+        self.daemon.begin()
+
+    def load(self) -> Load:
+        return Load(
+            self.daemon.port,
+            self.tmp_path / "acked",
+            clients=2,
+            first=next(self._numbers),
+            failed=lambda: self.faults.failed,
+        )
+
+    def has_everything(self) -> None:
+        """The log of a daemon that ended, however it did."""
+        seen = look(self.daemon.data, self.tmp_path / "copy")
+        assert lost(self.acked, seen) == set()
+        check_archive(seen, self.daemon.archive)
+        assert list(self.daemon.data.glob("aside-*")) == []
+
+    def starts_clean(self) -> None:
+        """Without the fault it starts, takes in, delivers and stops."""
+        self.begins()
+        with self.load() as load:
+            load.until_acked(3)
+        self.acked |= load.acked
+        self.daemon.until_delivered()
+        assert self.daemon.stop() == 0, self.daemon.told()
+        self.has_everything()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, make_daemon: Callable[..., Daemon]) -> Bench:
+    return Bench(tmp_path, make_daemon)
+
+
+def swept(rounds: Callable[[int], int], short: Sequence[int]) -> Sequence[int]:
+    """The calls that fail: some chosen ones, or as many as were asked for."""
+    asked = rounds(0)
+    return range(asked) if asked else short
+
+
+def test_after_a_failed_sync_nothing_is_acknowledged_and_it_exits_74(
+    bench: Bench, rounds: Callable[[int], int]
+) -> None:
+    for n in swept(rounds, (0, 1, 2, 7, 40)):
+        bench.begins()
+        with bench.load() as load:
+            load.until_acked(5)
+            bench.faults.fail(SYNC, errno.EIO, after=n, times=1)
+            code = bench.daemon.ended()
+        bench.acked |= load.acked
+
+        assert (code, load.acked_after) == (DISK, set()), f"sync {n}"
+        bench.has_everything()
+    bench.starts_clean()
+
+
+@pytest.mark.parametrize("times", [1, FOR_EVER])
+def test_a_failed_write_costs_no_acknowledged_event(
+    bench: Bench, rounds: Callable[[int], int], times: int
+) -> None:
+    for n in swept(rounds, (0, 1, 2, 5, 11, 60)):
+        bench.begins()
+        with bench.load() as load:
+            load.until_acked(5)
+            bench.faults.fail(WRITE, errno.EIO, after=n, times=times)
+            code = bench.daemon.ended()
+        bench.acked |= load.acked
+
+        assert code == DISK, f"write {n}"
+        bench.has_everything()
+    bench.starts_clean()
+
+
+def test_a_write_that_finds_no_room_is_answered_503_until_there_is_room(
+    bench: Bench, rounds: Callable[[int], int]
+) -> None:
+    for n in swept(rounds, (0, 3, 20)):
+        bench.begins()
+        with bench.load() as load:
+            load.until_acked(5)
+            bench.faults.fail(WRITE, errno.ENOSPC, after=n)
+            bench.daemon.until(lambda at=load: at.answers[503] > 3, f"503 ({n})")
+            refused = load.so_far()
+            load.wait(0.3)
+            assert load.so_far() == refused
+            bench.faults.mend()
+            load.until_acked(5, within=60)
+        bench.acked |= load.acked
+
+        assert "" not in load.retry_after
+        assert bench.daemon.stop() == 0
+        bench.has_everything()
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.EIO])
+def test_files_that_cannot_be_opened_cost_no_acknowledged_event(
+    bench: Bench, rounds: Callable[[int], int], error: int
+) -> None:
+    for n in swept(rounds, (0, 1, 3)):
+        bench.begins()
+        with bench.load() as load:
+            bench.faults.fail(OPEN, error, after=n)
+            load.wait(SWEEP_S)
+            ended = bench.daemon.child is not None and bench.daemon.child.poll()
+            if ended is None:
+                bench.faults.mend()
+                load.until_acked(3)
+        bench.acked |= load.acked
+
+        assert ended in {None, DISK}, bench.daemon.told()
+        assert (bench.daemon.stop() if ended is None else bench.daemon.ended()) in {
+            0,
+            DISK,
+        }
+        bench.has_everything()
+    bench.starts_clean()
+
+
+@pytest.mark.parametrize("times", [1, 4])
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        (SYNC, errno.EIO),
+        (WRITE, errno.EIO),
+        (WRITE, errno.ENOSPC),
+        (OPEN, errno.EMFILE),
+        (OPEN, errno.EACCES),
+    ],
+)
+def test_a_call_that_fails_during_the_start_harms_no_log(
+    bench: Bench, rounds: Callable[[int], int], kind: int, error: int, times: int
+) -> None:
+    bench.starts_clean()
+    for n in swept(rounds, (0, 1, 2, 3, 5)):
+        bench.faults.fail(kind, error, after=n, times=times)
+        bench.daemon.start()
+        code = ended_within(bench.daemon, 1.5)
+        if code is None:
+            assert bench.daemon.stop() in {0, DISK}
+
+        assert code in {None, 0, DISK, CONFIG}, bench.daemon.told()
+        bench.has_everything()
+    bench.starts_clean()
+
+
+def ended_within(daemon: Daemon, seconds: float) -> int | None:
+    """Its exit status if it ended, or None if it runs."""
+    assert daemon.child is not None
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if daemon.child.poll() is not None:
+            return daemon.ended()
+        time.sleep(0.02)
+    return None
