@@ -130,11 +130,15 @@ class Remote:
         if isinstance(self.where, Bind):
             if self.where.startswith("unix:"):
                 return UnixConnection(Path(self.where.removeprefix("unix:")), PATIENCE)
-            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(  # noqa: S104
-                self.where.host, self.where.host
-            )
+            host = near(self.where)
             return http.client.HTTPConnection(host, self.where.port, timeout=PATIENCE)
         return UnixConnection(self.where, PATIENCE)
+
+
+def near(bind: Bind) -> str:
+    """Where this box itself reaches a bound address."""
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  what others are told
+    return anywhere.get(bind.host, bind.host)
 
 
 class Local:

@@ -1,0 +1,29 @@
+"""Ask the vendor for a past window of one feed, as a job under the same budget."""
+
+from __future__ import annotations
+
+import argparse
+
+from fleetd import config
+from fleetd.cli import _client, _show
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE")
+    parser.add_argument("feed", metavar="FEED")
+    parser.add_argument("--since", required=True, metavar="WHEN", help="device time")
+    parser.add_argument("--until", metavar="WHEN", help="device time; now if left out")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+
+
+def main(chosen: argparse.Namespace) -> int:
+    house = config.load(chosen.config)
+    found = _client.changer(house).post(
+        "backfill", source=chosen.source, feed=chosen.feed, since=chosen.since,
+        until=chosen.until or "",
+    )  # fmt: skip
+    if chosen.json:
+        _show.document(found)
+    else:
+        print(f"{chosen.source}: backfill {found['job']} is under way: fleetd jobs")
+    return 0

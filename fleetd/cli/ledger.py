@@ -1,0 +1,93 @@
+"""Whether everything that came is accounted for, by hour or day, to the id.
+
+Exit 0 complete, 1 lost or out of balance, 3 when nobody can know.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from fleetd import config
+from fleetd.cli import _client, _show
+
+EXITS = {"complete": 0, "lost": 1, "unknown": 3}
+SHORT = {
+    "normalized": "norm",
+    "duplicate": "dup",
+    "filtered": "filt",
+    "dropped": "drop",
+}
+PAGE = "1000"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--since", metavar="WHEN", help="a day back unless told otherwise"
+    )
+    parser.add_argument("--until", metavar="WHEN")
+    parser.add_argument("--by", choices=("hour", "day"), default="hour")
+    parser.add_argument("--ids", nargs=2, metavar=("HOUR", "OUTCOME"),
+                        help="the ids behind one number: stored, duplicate, filtered, dead,"
+                        " or delivered with --name SINK")  # fmt: skip
+    parser.add_argument("--name", metavar="NAME", help="of one source or sink")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+
+
+def main(chosen: argparse.Namespace) -> int:
+    asker = _client.reader(config.load(chosen.config))
+    if chosen.ids:
+        return ids(asker, chosen)
+    found = asker.get("/api/ledger", _show.params(chosen, ("since", "until", "by")))
+    if chosen.name:
+        found["rows"] = [one for one in found["rows"] if one["name"] == chosen.name]
+    if chosen.json:
+        _show.document(found)
+    else:
+        draw(found)
+    return EXITS[found["verdict"]]
+
+
+def draw(found: dict[str, Any]) -> None:
+    """Both tables, the times of silence, and the sentences."""
+    sys.stderr.write(f"{found['window']}\n")
+    for side in ("source", "sink"):
+        rows = [one for one in found["rows"] if one["side"] == side]
+        if not rows:
+            continue
+        outcomes = [key for key in rows[0] if key not in {"side", "name", "from"}]
+        heads = [side, "from", *(SHORT.get(one, one) for one in outcomes)]
+        lines = [
+            [one["name"], one["from"], *(_show.many(one[key]) for key in outcomes)]
+            for one in rows
+        ]
+        _show.table(heads, lines, "ll" + "r" * len(outcomes))
+        print()
+    if not found["rows"]:
+        print("nothing came and nothing went")
+    for one in found["outages"]:
+        print(f"{one['state']} from {one['since']} to {one['until']}")
+    for one in found["findings"]:
+        print(_show.printable(one["sentence"]))
+
+
+def ids(asker: Any, chosen: argparse.Namespace) -> int:
+    """The ids behind one number, one a line."""
+    hour, outcome = chosen.ids
+    asked = {"ids": hour, "outcome": outcome, "name": chosen.name or "", "n": PAGE}
+    after, told = "0", False
+    while True:
+        found = asker.get("/api/ledger", {**asked, "after": after})
+        if not told:
+            sys.stderr.write(f"{found['window']}\n")
+            told = True
+        if chosen.json:
+            _show.lines(found["ids"])
+        else:
+            for one in found["ids"]:
+                said = (str(value) for value in one.values() if value is not None)
+                print(_show.printable("  ".join(said)))
+        if found["done"]:
+            return 0
+        after = str(found["high"])
