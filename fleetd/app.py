@@ -50,6 +50,7 @@ class Daemon:
     async def run(self) -> None:
         """Serve until told to stop."""
         world, data = self._world, self._house.daemon.data
+        prove(self._house)
         async with open_store(data, world, rules_of(self._house)) as store:
             if store.aside:
                 logger.error("log_set_aside", why=store.aside)
@@ -69,7 +70,9 @@ class Daemon:
     async def reload(self, house: House) -> None:
         """Go on under another config, or raise `ConfigError` and go on as before."""
         if house.daemon.data != self._house.daemon.data:
-            raise ConfigError("daemon.data cannot change while fleetd runs: restart it")
+            why = "daemon.data: cannot change while fleetd runs; restart it"
+            raise ConfigError(config.placed(house, why))
+        prove(house)
         await self._sockets.need(house)
         self._next = house
         self._changed.set()
@@ -223,9 +226,7 @@ class Life:
         self, outbound: trio.Nursery, sockets: Sockets, reception: Reception
     ) -> list[Door]:
         webhooks, board = self.house.webhooks, self.board
-        tls = None
-        if webhooks.tls_cert and webhooks.tls_key:
-            tls = TLS(webhooks.tls_cert, webhooks.tls_key)
+        tls = tls_of(self.house)
         limits = Limits(
             max_body=int(webhooks.max_body),
             max_in_flight=int(webhooks.max_in_flight),
@@ -325,6 +326,27 @@ def rules_of(house: House) -> Rules:
         dedupe_window=float(house.store.dedupe_window),
         keep_ledger=float(house.store.keep_ledger),
     )
+
+
+def prove(house: House) -> None:
+    """Raise now what would end a life as it begins: certificates that cannot be used."""
+    try:
+        tls_of(house)
+    except ConfigError as bad:
+        raise ConfigError(config.placed(house, f"webhooks.tls_cert: {bad}")) from bad
+    for name, source in house.sources.items():
+        try:
+            trust(source.ca)
+        except ConfigError as bad:
+            raise ConfigError(config.placed(house, f"sources.{name}.{bad}")) from bad
+
+
+def tls_of(house: House) -> TLS | None:
+    """The certificate that the webhook door shows, if it speaks TLS."""
+    door = house.webhooks
+    if door.tls_cert and door.tls_key:
+        return TLS(door.tls_cert, door.tls_key)
+    return None
 
 
 def trust(ca: Path | None) -> ssl.SSLContext | None:
