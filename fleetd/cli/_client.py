@@ -94,10 +94,10 @@ class Remote:
         """The state of everything."""
         return msgspec.convert(self.get("/api/status"), Document)
 
-    def post(self, action: str, **values: Any) -> Any:
+    def post(self, verb: str, /, **values: Any) -> Any:
         """Have something done; what could not be done is raised as the daemon says it."""
         body = msgspec.json.encode(values)
-        return self._said(*self._call("POST", f"/control/{action}", body))
+        return self._said(*self._call("POST", f"/control/{verb}", body))
 
     def _said(self, status: int, body: bytes) -> Any:
         try:

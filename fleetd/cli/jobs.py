@@ -41,7 +41,6 @@ def main(chosen: argparse.Namespace) -> int:
 
 
 def row_of(job: dict[str, object]) -> list[str]:
-    return [str(job[key] or "") if key != "done" and key != "total"
-            else _show.many(int(str(job[key])))
-            for key in ("id", "kind", "target", "state", "done", "total", "changed_at",
-                        "why")]  # fmt: skip
+    counts = [_show.many(int(str(job[key]))) for key in ("done", "total")]
+    first = [str(job[key]) for key in ("id", "kind", "target", "state")]
+    return [*first, *counts, str(job["changed_at"]), str(job["why"] or "-")]

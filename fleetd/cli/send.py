@@ -86,7 +86,7 @@ def signed(house: House, name: str, body: bytes) -> Mapping[str, str]:
         found = _client.changer(house).post("sign", source=name, body=text)
         return dict(found["headers"])
     source.webhook_secret[0].settle(secret)
-    return webhook.sign(body, secret, wall_clock())
+    return dict(webhook.sign(body, secret, wall_clock()))
 
 
 def way_in(house: House, name: str) -> tuple[str, dict[str, str]]:

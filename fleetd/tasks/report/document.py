@@ -184,7 +184,9 @@ def _feeds(live: Live, snap: Snapshot, name: str, number: int) -> dict[str, Feed
     found = {}
     for feed in sorted(runs or ({*kept} if not live.running else ())):
         pulse = live.pulses.get(mine + feed, Pulse("off"))
-        state = "paused" if name in live.paused else pulse.state
+        resting = pulse.state == "waiting" and not pulse.why
+        state = "ok" if resting else pulse.state  # between two questions
+        state = "paused" if name in live.paused else state
         success = kept.get(feed)
         age = None if success is None else max(0.0, (now - success) / 1000)
         found[feed] = FeedDoc(state, pulse.why, _at(success), counts.get(feed, 0), age)
