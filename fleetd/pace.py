@@ -42,7 +42,17 @@ class Bucket:
         """How long until a call may go; nothing is taken yet."""
         self._fill(now)
         missing = 1.0 + (0 if urgent else self.reserve) - self._tokens
-        return missing / self.rate + TINY if missing > TINY else 0.0
+        return self._until(missing, now) if missing > TINY else 0.0
+
+    def _until(self, missing: float, now: float) -> float:
+        """How long it takes to fill, with the steps the rate takes meanwhile."""
+        rate, at = self.rate, now
+        probe = self._probed_at + PROBE_EVERY
+        while rate < self.full and missing > rate * (probe - at):
+            missing -= rate * (probe - at)
+            at, probe = probe, probe + PROBE_EVERY
+            rate = min(self.full, rate + self.full * PROBE_STEP)
+        return at - now + missing / rate + TINY
 
     def take(self, now: float, *, urgent: bool = False) -> float:
         """Take a token, and say how long to wait before using it."""
