@@ -34,17 +34,18 @@ def lease(folder: Path) -> Iterator[None]:
             "create it and give it to the user that runs fleetd"
         ) from bad
     try:
-        _lock(held)
-        os.ftruncate(held, 0)
-        os.write(held, f"{os.getpid()}\n".encode())
+        _lock(held, folder)
+        _sign(held)
         yield
-    except BlockingIOError as taken:
-        raise LockedError(
-            f"{folder} is in use by another fleetd (pid {holder(folder) or '?'}); "
-            "stop it, or give this one a data folder of its own"
-        ) from taken
     finally:
         os.close(held)
+
+
+def _sign(held: int) -> None:
+    """Say who holds it: a courtesy, and a disk that has no room for it still serves."""
+    with suppress(OSError):
+        said = f"{os.getpid()}\n".encode()
+        os.ftruncate(held, os.pwrite(held, said, 0))
 
 
 def holder(folder: Path) -> int | None:
@@ -54,7 +55,7 @@ def holder(folder: Path) -> int | None:
     return None
 
 
-def _lock(held: int) -> None:
+def _lock(held: int, folder: Path) -> None:
     """Take the lock; a command that only looks at it holds it for an instant."""
     for _ in range(GLANCES):
         try:
@@ -63,7 +64,10 @@ def _lock(held: int) -> None:
             time.sleep(GLANCE_S)
         else:
             return
-    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    raise LockedError(
+        f"{folder} is in use by another fleetd (pid {holder(folder) or '?'}); "
+        "stop it, or give this one a data folder of its own"
+    )
 
 
 def is_leased(folder: Path) -> bool:

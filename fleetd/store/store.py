@@ -365,13 +365,10 @@ async def open_store(
     """
     rules = rules or Rules()
     with lease(folder):
-        space = Space(folder, rules.max_disk)
-        db = open_log(folder, Reservation(folder), space, millis(world.now()))
-        store = Store(folder, db, rules, world)
-        store.load()
-        store.aside = asides(folder)
-        if not space.fill_ballast():
-            store.log.full = NO_BALLAST
+        try:
+            store = _opened(folder, world, rules)
+        except (apsw.Error, OSError) as bad:
+            raise StoreError(f"{folder}: the log cannot be opened: {bad}") from bad
         try:
             async with trio.open_nursery() as nursery:
                 if world.threads:
@@ -382,3 +379,14 @@ async def open_store(
                     store.writer.close()
         finally:
             store.close()
+
+
+def _opened(folder: Path, world: World, rules: Rules) -> Store:
+    space = Space(folder, rules.max_disk)
+    db = open_log(folder, Reservation(folder), space, millis(world.now()))
+    store = Store(folder, db, rules, world)
+    store.load()
+    store.aside = asides(folder)
+    if not space.fill_ballast():
+        store.log.full = NO_BALLAST
+    return store
