@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.bench import corpus
 
@@ -139,7 +139,7 @@ class Load:
             for one in range(clients)
         ]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -163,7 +163,7 @@ class Load:
 
     def so_far(self) -> set[str]:
         """What was acknowledged before this was called."""
-        return set(tuple(self.acked))  # one step under the interpreter's lock
+        return self.acked.copy()  # one step under the interpreter's lock
 
     def _run(self, numbers: count[int]) -> None:
         line = Line(self._port)

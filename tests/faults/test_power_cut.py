@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,10 +41,10 @@ class Plant:
 
 
 @pytest.fixture
-def plant(disks: Disks, make_daemon: Callable[..., Daemon]) -> Iterator[Plant]:
+def plant(disks: Disks, make_daemon: Callable[..., Daemon]) -> Plant:
     plant = Plant(disks, make_daemon)
     (plant.disk / "data").mkdir()
-    yield plant
+    return plant
 
 
 def test_a_power_cut_loses_nothing_that_was_acknowledged(
