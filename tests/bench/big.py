@@ -18,10 +18,10 @@ from tests.bench.servers import Running, Setup, fleetd, status
 from tests.bench.tools import Load, load
 
 ROWS = 5_000_000
-ASKED = 100
+ASKED = 300
 NOTES = [
     "The big log is filled once and grows a little with each round; the empty one is new each round.",
-    "status: the median of 100 asked over one connection each, after the load.",
+    "status: the median of 300 asked over one connection each, after the load.",
 ]
 
 

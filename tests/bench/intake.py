@@ -11,6 +11,7 @@ import msgspec
 
 from tests.bench.corpus import corpus
 from tests.bench.options import Options, folder_in
+from tests.bench.proc import Busy
 from tests.bench.report import (
     Budget,
     Report,
@@ -20,12 +21,21 @@ from tests.bench.report import (
     say,
     spread,
 )
-from tests.bench.servers import Running, Setup, drained, fastapi, flask, fleetd
+from tests.bench.servers import (
+    Running,
+    Setup,
+    drained,
+    fastapi,
+    flask,
+    fleetd,
+    setup_of,
+)
 from tests.bench.tools import Load, load
 
 Contender = Callable[[Path, Setup], AbstractContextManager[Running]]
 MORE_THAN_ANY_TAKES_PER_S = 25_000
 NOTES = [
+    "others_cores: how many cores the rest of the machine kept busy meanwhile; above 0.1 or so, run it again.",
     "Every contender starts each round with an empty store, gets the same bytes, and is stopped before the next.",
     "The peers verify, drop repeats, store and answer; they deliver to no sink. fleetd does, in the same seconds.",
     "CPU per million counts the whole process tree, for fleetd until its sinks have everything.",
@@ -40,6 +50,7 @@ class Round(msgspec.Struct, frozen=True):
     idle_mb: float
     peak_mb: float
     drained_s: float
+    others_cores: float
 
 
 def run(options: Options) -> Report:
@@ -79,9 +90,9 @@ def play(options: Options) -> Iterator[Round]:
 
 
 def measure(number: int, start: Contender, requests: Path, options: Options) -> Round:
-    setup = Setup(sync_delay_ms=options.sync_delay_ms, hubs=options.sinks - 1)
+    setup = setup_of(options)
     with folder_in(options) as folder, start(Path(folder), setup) as server:
-        idle, before = server.memory_mb(), server.cpu_seconds()
+        idle, before, busy = server.memory_mb(), server.cpu_seconds(), Busy()
         seen = load(
             server.port,
             requests,
@@ -89,6 +100,7 @@ def measure(number: int, start: Contender, requests: Path, options: Options) -> 
             warmup=options.warmup,
             seconds=options.seconds,
         )
+        others = busy.cores(server.cpu_seconds() - before + seen.own_cpu_s)
         waited = drained(server)
         used = server.cpu_seconds() - before
         return Round(
@@ -99,6 +111,7 @@ def measure(number: int, start: Contender, requests: Path, options: Options) -> 
             idle_mb=idle,
             peak_mb=server.memory_mb("VmHWM"),
             drained_s=waited,
+            others_cores=others,
         )
 
 
@@ -109,6 +122,7 @@ def figures_of(rounds: list[Round]) -> Iterator[tuple[str, list[float]]]:
     yield "cpu_s_per_million", [one.cpu_s_per_million for one in rounds]
     yield "idle_mb", [one.idle_mb for one in rounds]
     yield "peak_mb", [one.peak_mb for one in rounds]
+    yield "others_cores", [one.others_cores for one in rounds]
     yield "wrong_answers", [float(one.load.wrong) for one in rounds]
 
 

@@ -13,7 +13,7 @@ from tests.bench import sync
 from tests.bench.corpus import corpus
 from tests.bench.options import Options, folder_in
 from tests.bench.report import Budget, Report, at_most, machine, say, spread
-from tests.bench.servers import Setup, drained, fleetd
+from tests.bench.servers import drained, fleetd, setup_of
 from tests.bench.tools import Load, load
 
 NOTES = [
@@ -53,7 +53,7 @@ def run(options: Options) -> Report:
 
 
 def measure(requests: Path, options: Options) -> Round:
-    setup = Setup(sync_delay_ms=options.sync_delay_ms, hubs=options.sinks - 1)
+    setup = setup_of(options)
     with folder_in(options) as name, fleetd(Path(name), setup) as server:
         time.sleep(1)
         idle, before = server.memory_mb(), server.cpu_seconds()

@@ -37,7 +37,7 @@ def parse(names: Sequence[str], arguments: Sequence[str]) -> Options:
     add("--connections", type=int, default=64)
     add("--rate", type=float, default=1000.0, help="requests a second (latency)")
     add("--sync-delay-ms", type=float, default=0.0, help="added to every sync")
-    add("--sinks", type=int, default=1, help="the first is a file, the rest HTTP")
+    add("--sinks", type=int, default=1, help="the first is a file, the others HTTP")
     add(
         "--rows", type=int, default=0, help="events in the log (restart, readback, big)"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,24 @@ def cpu_seconds(roots: Iterable[int]) -> float:
 def memory_mb(roots: Iterable[int], field: str = "VmRSS") -> float:
     """Sum VmRSS (now) or VmHWM (the peak) of whole process trees, in 10^6 bytes."""
     return sum(kilobytes(pid, field) for pid in family(roots)) * 1024 / 1e6
+
+
+class Busy:
+    """How busy the machine is from now on, whoever keeps it so."""
+
+    def __init__(self) -> None:
+        self._began, self._ticks = time.monotonic(), busy_ticks()
+
+    def cores(self, ours_s: float) -> float:
+        """Cores that were busy with anything but our own seconds."""
+        seconds = time.monotonic() - self._began
+        return ((busy_ticks() - self._ticks) / TICKS - ours_s) / seconds
+
+
+def busy_ticks() -> int:
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()
+    user, nice, system, _idle, _iowait, *rest = map(int, fields[1:9])
+    return user + nice + system + sum(rest)
 
 
 def family(roots: Iterable[int]) -> set[int]:

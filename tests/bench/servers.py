@@ -19,6 +19,7 @@ import msgspec
 
 from tests.bench import proc
 from tests.bench.corpus import SECRET
+from tests.bench.options import Options
 from tests.bench.tools import black_hole, tool
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,15 @@ class Setup(msgspec.Struct, frozen=True):
     keep_raw: str = "7d"
     max_disk: str = "20GiB"
     hole_status: int = 200
+
+
+def setup_of(options: Options) -> Setup:
+    """The first sink is a file, every further one posts to the black hole."""
+    return Setup(
+        sync_delay_ms=options.sync_delay_ms,
+        files=min(options.sinks, 1),
+        hubs=max(options.sinks - 1, 0),
+    )
 
 
 CONFIG = """
