@@ -110,7 +110,8 @@ class Appends:
         hour = append.received_ms // HOUR_MS
         raw = tx.raw + 1 if append.raw else 0
         stored = sum(self._event(append, made, source, raw) for made in append.made)
-        dead = sum(self._dead(append, one, source, hour) for one in append.dead)
+        came = append.retried[1] if append.retried else hour
+        dead = sum(self._dead(append, one, source, came) for one in append.dead)
         for one in append.filtered:
             self._aside(append, "filtered", one.why, one.kind, one.event, one.vehicle,
                         raw, one.part)  # fmt: skip

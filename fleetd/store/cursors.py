@@ -10,6 +10,7 @@ from msgspec import Struct
 from fleetd.errors import ConfigError
 from fleetd.event import CODES, Entry
 from fleetd.store.counting import Passed, count_waiting, located, passed, tallied
+from fleetd.store.dead import Settled
 from fleetd.store.jobs import job_of
 from fleetd.store.log import Tx
 from fleetd.store.moves import Attempt, Burial, Read
@@ -19,6 +20,7 @@ from fleetd.store.totals import HOUR_MS
 
 ADVANCE_JOB = (
     "UPDATE jobs SET cursor = :upto, done = done + :decided, changed_ms = :now,"
+    " why = coalesce(:why, why),"
     " state = CASE WHEN :upto >= upto AND state = 'running' THEN 'done' ELSE state END"
     " WHERE id = :job AND cursor = :after"
 )
@@ -52,7 +54,11 @@ class Advance(Struct, frozen=True):
         if not (self._move_job(tx) if read.job else self._move(tx)):
             return False
         attempted(tx, self.attempts)
-        if not read.job:
+        if read.job:
+            Settled(
+                read.sink, self.delivered, self.skipped, self.buried, self.now_ms
+            ).apply(tx)
+        else:
             self._bury(tx, sink)
             self._count(tx, sink)
         return True
@@ -79,9 +85,11 @@ class Advance(Struct, frozen=True):
 
     def _move_job(self, tx: Tx) -> bool:
         read = self.read
+        refused = next((one.reason for one in self.buried), None)
         tx.db.execute(ADVANCE_JOB, {
             "upto": self.upto, "decided": self._decided, "job": read.job,
             "after": read.after, "now": self.now_ms,
+            "why": None if refused is None else f"refused, the last: {refused}",
         })  # fmt: skip
         moved = tx.db.changes() == 1
         if moved:

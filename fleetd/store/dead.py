@@ -10,7 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from fleetd.errors import UsageError
+from fleetd.event import Entry
 from fleetd.store.log import Tx
+from fleetd.store.moves import Burial
 
 COLUMNS = (
     "d.id, n.side, n.name, d.scope, d.hour, d.at_ms, d.seq, d.kind, d.feed, d.why,"
@@ -32,6 +34,13 @@ COUNTS = (
     "SELECT n.name, count(*), sum(length(u.body)) FROM unverified u"
     " JOIN names n ON n.id = u.source GROUP BY 1"
 )
+ANY = "SELECT 1 FROM dead WHERE scope = ? AND seq IS NOT NULL LIMIT 1"
+LEAVE = "DELETE FROM dead WHERE scope = ? AND seq = ? RETURNING scope, hour, kind"
+STILL = (
+    "UPDATE dead SET why = :why, status = :status, answer = :answer, at_ms = :now"
+    " WHERE scope = :sink AND seq = :seq"
+)
+ANSWER_BYTES = 2048
 FORGET = "DELETE FROM unverified WHERE id = ?"
 
 
@@ -140,10 +149,42 @@ class Forget(Struct, frozen=True):
     def apply(self, tx: Tx) -> None:
         for number in self.ids:
             tx.db.execute(FORGET, (number,))
+        tx.log.apart.clear()  # how much is kept is counted anew
 
 
-def moved(tx: Tx, row: Sequence[int], outcome: str) -> None:
+class Settled(Struct, frozen=True):
+    """What a replay did to dead letters of its sink: delivered ones leave them."""
+
+    sink: str
+    delivered: Sequence[Entry]
+    skipped: Sequence[tuple[Entry, str]]
+    buried: Sequence[Burial]
+    now_ms: int
+
+    def apply(self, tx: Tx) -> None:
+        sink = tx.log.scope("sink", self.sink)
+        if tx.db.execute(ANY, (sink,)).get is None:
+            return
+        for entry in self.delivered:
+            self._leave(tx, sink, entry, "delivered")
+        for entry, why in self.skipped:
+            self._leave(tx, sink, entry, "skipped", why)
+        for one in self.buried:
+            tx.db.execute(STILL, {
+                "why": one.reason, "status": one.status, "now": self.now_ms,
+                "answer": one.answer[:ANSWER_BYTES], "sink": sink, "seq": one.entry.seq,
+            })  # fmt: skip
+
+    def _leave(
+        self, tx: Tx, sink: int, entry: Entry, outcome: str, why: str = ""
+    ) -> None:
+        row: Any = tx.db.execute(LEAVE, (sink, entry.seq)).get
+        if row is not None:
+            moved(tx, row, outcome, why)
+
+
+def moved(tx: Tx, row: Sequence[int], outcome: str, why: str = "") -> None:
     """Move one from `dead` to another outcome, in the hour it was counted in."""
     scope, hour, kind = row
     tx.count(scope, hour, kind, "dead", -1)
-    tx.count(scope, hour, kind, outcome)
+    tx.count(scope, hour, kind, outcome, why=why)

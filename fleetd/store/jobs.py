@@ -101,3 +101,9 @@ def taking_of(job: Job, sink: Taking) -> Taking:
         vehicles=tuple(vehicles) if isinstance(vehicles, list) else (),
         within=sink,
     )
+
+
+def seqs_of(job: Job) -> list[int] | None:
+    """The very events a replay sends (dead letters), if it names them."""
+    found = job.spec.get("seqs")
+    return [int(one) for one in found] if isinstance(found, list) else None

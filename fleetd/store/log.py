@@ -125,6 +125,10 @@ class Log:
         self.full = ""
         self.broken = ""
         self.publish: Callable[[Landed], None] = lambda _landed: None
+        self._wal_pages = 0
+        self._page_bytes: int = db.pragma("page_size")
+        db.pragma("journal_size_limit", space.wal_cap)
+        db.set_wal_hook(self._grew)
 
     def scope(self, side: str, name: str) -> int:
         """The number of a source or sink that was registered."""
@@ -184,6 +188,32 @@ class Log:
         except apsw.Error as bad:
             return bad
         return None
+
+    def _grew(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        """Called by each commit; in place of SQLite's own checkpoints."""
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def fold(self) -> Callable[[], None] | None:
+        """Folding the write-ahead log into the file, when there is enough of it.
+
+        SQLite would do so inside a commit, while everybody in it waits, and keep the
+        faults to itself. What a reader still looks at stays for the next time.
+        """
+        if self.broken or self._wal_pages * self._page_bytes < self.space.wal_cap // 4:
+            return None
+        return self._fold
+
+    def _fold(self) -> None:
+        try:
+            self.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._wal_pages = 0
+        except apsw.FullError as bad:
+            self._filled_up(str(bad))
+        except apsw.BusyError:
+            return
+        except apsw.Error as bad:
+            self._broke(bad, 0)
 
     def _without_growth(self, writes: Sequence[Any]) -> Steps:
         """Cursors still commit on a full disk; nothing new is taken in."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -71,6 +71,18 @@ class Reader:
             upto = min(upto, after + limit)
             rows = self._one_by_one(after, upto, lane, taking)
             return self._collect(rows, after, upto, lane, taking, limit, max_bytes)
+
+    def these(self, seqs: Sequence[int], after: int, upto: int, limit: int) -> Stretch:
+        """Just these entries beyond `after`, whatever they are; at most `limit`."""
+        self._damaged = []
+        wanted = [seq for seq in sorted(seqs) if after < seq <= upto][:limit]
+        try:
+            rows = sorted(gather(self.db, PICK, wanted))
+        except DAMAGE:
+            rows, self._damaged = [], wanted
+        entries = tuple(one for row in rows if (one := self.entry(row)) is not None)
+        end = wanted[-1] if len(wanted) == limit else upto
+        return Stretch(entries, end, tuple(self._damaged))
 
     def _collect(
         self, rows: Iterable[Any], after: int, upto: int, lane: int | None,

@@ -17,7 +17,7 @@ from fleetd.event import LANES, Entry, millis
 from fleetd.store import small
 from fleetd.store.cursors import STEP, Advance, Attempted, Skip
 from fleetd.store.files import Reservation, Space, asides, connect, lease, write_down
-from fleetd.store.jobs import AddJob, ChangeJob, rows_of_jobs, taking_of
+from fleetd.store.jobs import AddJob, ChangeJob, rows_of_jobs, seqs_of, taking_of
 from fleetd.store.loading import (
     bookmarks_of,
     kept_of,
@@ -52,7 +52,9 @@ class Store:
         self.world = world
         self.space = Space(folder, rules.max_disk)
         self.log = Log(db, self.space, Reservation(folder))
-        self.writer = Writer(self.log.commit, self.log.sync, threads=world.threads)
+        self.writer = Writer(
+            self.log.commit, self.log.sync, self.log.fold, threads=world.threads
+        )
         self.log.publish = self._landed
         self.directory = Directory()
         self.aside = ""
@@ -152,8 +154,13 @@ class Store:
             after, upto, every = work.cursor, work.upto, None
             taking = taking_of(work, taking)
         start = after if beyond is None else beyond
+        chosen = seqs_of(self._jobs[job]) if job else None
         found = await self.reading(
-            lambda reader: reader.stretch(start, upto, every, taking, limit, max_bytes)
+            lambda reader: (
+                reader.stretch(start, upto, every, taking, limit, max_bytes)
+                if chosen is None
+                else reader.these(chosen, start, upto, limit)
+            )
         )
         return Read(sink, of, job, after, found.upto, found.entries, found.damaged)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import outcome
 import trio
@@ -15,6 +15,7 @@ from fleetd.errors import StoreError
 
 LINGER = 0.15  # of the last commit's time; measured best under 64 clients
 MAX_JOINED = 4096
+T = TypeVar("T")
 Steps: TypeAlias = "Generator[None, Exception | None, list[Any]]"
 
 
@@ -36,18 +37,21 @@ class Writer:
     synced, hears how that went, and returns one result a write. Statements run in the
     loop's thread and only the sync in a thread of its own: two threads at the
     interpreter's lock cost three times what the second core gave (measured). While one
-    commit syncs, the next one gathers.
+    commit syncs, the next one gathers. `fold()` gives the work that is due between two
+    commits, when everybody has been answered: it runs where the syncs do.
     """
 
     def __init__(
         self,
         commit: Callable[[Sequence[Any]], Steps],
         sync: Callable[[], Exception | None],
+        fold: Callable[[], Callable[[], None] | None] = lambda: None,
         *,
         threads: bool,
     ) -> None:
         self._commit = commit
         self._sync = sync
+        self._fold = fold
         self._threads = threads
         self._pending: list[Waiter] = []
         self._flying: list[Waiter] = []
@@ -127,6 +131,8 @@ class Writer:
             self.commits += 1
             self.commit_times(self.last_commit_s)
             self._settle(results)
+            if fold := self._fold():
+                await self._elsewhere(fold)
 
     async def _drive(self, writes: list[Any]) -> list[Any]:
         steps = self._commit(writes)
@@ -137,7 +143,7 @@ class Writer:
             except StopIteration as end:
                 results: list[Any] = end.value
                 return results
-            fault = await self._synced()
+            fault = await self._elsewhere(self._sync)
 
     async def _inline(self, write: Any) -> Any:
         """Commit right here: for virtual time, where no real thread may run."""
@@ -151,27 +157,27 @@ class Writer:
                 result = end.value[0]
                 break
             fault = self._sync()
+        if fold := self._fold():
+            fold()
         await trio.lowlevel.cancel_shielded_checkpoint()
         if isinstance(result, Exception):
             raise result
         return result
 
-    async def _synced(self) -> Exception | None:
-        """Sync in the log's own thread; what went wrong, if anything did."""
-        self._syncing = trio.lowlevel.current_task()
+    async def _elsewhere(self, work: Callable[[], T]) -> T:
+        """Run what waits for the disk in the log's own thread."""
+        self._work, self._working = work, trio.lowlevel.current_task()
         self._bell.release()
-        fault: Exception | None = await trio.lowlevel.wait_task_rescheduled(_never)
-        return fault
+        answer: T = await trio.lowlevel.wait_task_rescheduled(_never)
+        return answer
 
     def _syncer(self) -> None:
         while True:
             self._bell.acquire()
             if self._state == "closed":
                 return
-            fault = self._sync()
-            self._token.run_sync_soon(
-                trio.lowlevel.reschedule, self._syncing, outcome.Value(fault)
-            )
+            answer = outcome.capture(self._work)
+            self._token.run_sync_soon(trio.lowlevel.reschedule, self._working, answer)
 
     def _wake_up(self) -> None:
         if self._sleeper is not None:
