@@ -1,0 +1,35 @@
+"""What tests share: a world of virtual time, where nothing runs beside the loop."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import trio
+
+from fleetd.world import World, inline
+
+MORNING = datetime(2026, 11, 21, 6, tzinfo=UTC)
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest) -> World:
+    """Hours pass in milliseconds: for tests that name `autojump_clock` themselves."""
+    if "autojump_clock" not in inspect.signature(request.function).parameters:
+        pytest.fail("name autojump_clock among the test's own arguments")
+    return virtual_world()
+
+
+def virtual_world(morning: datetime = MORNING) -> World:
+    """A wall clock on trio's, chance from a seed, blocking work in line, NTP at hand."""
+    return World(
+        now=lambda: morning + timedelta(seconds=trio.current_time()),
+        steady=trio.current_time,
+        synchronised=lambda: True,
+        chance=random.Random(7),
+        in_thread=inline,
+        environ={},
+        threads=False,
+    )
