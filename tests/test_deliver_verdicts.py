@@ -458,3 +458,38 @@ async def test_a_far_side_that_names_every_record_is_held_not_believed(
 
 def test_the_sink_under_test_is_the_real_one():
     assert SINK.config is Config
+
+
+async def test_an_outage_that_begins_beside_a_sick_record_buries_nothing(
+    autojump_clock, tmp_path, far
+):
+    """Sick, while one other was taken; then everything is, for days; then nothing."""
+    far.answer = lambda asked: (
+        200
+        if asked.at > 2 * DAY or (asked.ids == ["p1"] and asked.at < MINUTE)
+        else 500
+    )
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(30)))
+        async with house.run(batch=1):
+            await trio.sleep(2 * DAY)
+
+            assert far.taken == ["p1"]
+            await house.rest()
+
+        assert house.dead() == []
+        assert sorted(far.taken) == sorted(ids("p", range(30)))
+
+
+async def test_a_record_that_is_sick_for_a_while_keeps_its_place_among_its_vehicles(
+    autojump_clock, tmp_path, far
+):
+    far.answer = lambda asked: (
+        500 if asked.ids == ["p0"] and asked.at < 10 * MINUTE else 200
+    )
+    async with house_in(tmp_path, far) as house:
+        await house.append(fix(0, "a"), fix(1, "a"), fix(2, "b"), fix(3, "a"))
+        async with house.run(batch=1):
+            await house.rest()
+
+        assert far.taken == ["p2", "p0", "p1", "p3"]
