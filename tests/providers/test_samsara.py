@@ -661,3 +661,18 @@ def test_a_secret_that_is_no_base64_fits_nothing_and_is_told_to_the_operator():
     assert good_secret(SECRET) is None
     assert good_secret(SECRET.rstrip("=") + "\n") is None
     assert "base64" in (good_secret("not base64!") or "")
+
+
+def test_a_directory_record_that_comes_again_late_is_the_same_older_revision():
+    address = {"id": 9, "name": "Yard"}
+    created = event("AddressCreated", {"address": address})
+    deleted = event("AddressDeleted", {"address": address}) | {
+        "eventTime": "2026-05-12T14:40:00.000Z"
+    }
+    (first,), (gone,), (again,) = (
+        list(webhook(json.dumps(one).encode())) for one in (created, deleted, created)
+    )
+
+    assert first.revision < gone.revision
+    assert tag_of(first) == tag_of(again)
+    assert gone.removed

@@ -11,7 +11,6 @@ from fleetd.providers.reading import (
     number,
     objects,
     texts,
-    when_ms,
     words,
 )
 from fleetd.providers.samsara.told import Told, driver_of, vin
@@ -27,7 +26,7 @@ def vehicle(told: Told) -> Vehicle:
     return Vehicle(
         id=named,
         at=moment(unit, "updatedAtTime") or told.at,
-        revision=when_ms(unit, "updatedAtTime"),
+        revision=told.revision_of(unit),
         vehicle=named,
         number=words(unit, "name"),
         vin=vin(unit),
@@ -49,7 +48,7 @@ def driver(told: Told) -> Driver:
     return Driver(
         id=named,
         at=moment(person, "updatedAtTime") or told.at,
-        revision=when_ms(person, "updatedAtTime"),
+        revision=told.revision_of(person),
         driver=named,
         driver_name=words(person, "name"),
         state=words(person, "driverActivationStatus"),
@@ -72,7 +71,7 @@ def place(told: Told) -> Place:
     return Place(
         id=needed(spot, "address.id"),
         at=moment(spot, "updatedAtTime") or told.at,
-        revision=when_ms(spot, "updatedAtTime"),
+        revision=told.revision_of(spot),
         name=words(spot, "name"),
         address=words(spot, "formattedAddress"),
         latitude=latitude,

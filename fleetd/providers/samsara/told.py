@@ -61,17 +61,18 @@ class Told(Struct, frozen=True):
         }
 
     def own(self, thing: Wire, *times: str) -> dict[str, Any]:
-        """The same of a thing with an id of its own, whose changes are revisions.
-
-        Where it says no updated-at, the time of the telling orders its copies.
-        """
+        """The same of a thing with an id of its own, whose changes are revisions."""
         at = self.when(thing, *times)
         if self.alert:
             return self.base(at)
-        told_ms = None if self.at is None else millis(self.at)
-        revision = when_ms(thing, "updatedAtTime") or told_ms
         named = words(thing, "id") or self.id
+        revision = self.revision_of(thing)
         return {"id": named, "at": at, "revision": revision, **self.who}
+
+    def revision_of(self, thing: Wire) -> int | None:
+        """Its updated-at; where it says none, the time of the telling orders its copies."""
+        told_ms = None if self.at is None else millis(self.at)
+        return when_ms(thing, "updatedAtTime") or told_ms
 
     def extra(self) -> dict[str, Any]:
         """What only an alert adds."""
