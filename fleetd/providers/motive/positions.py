@@ -97,7 +97,7 @@ def lenient(record: Wire) -> Position:
     if vehicle is None:
         raise PayloadError("vehicle_id is missing")
     if at is None:
-        raise PayloadError(f"located_at is missing or unreadable (vehicle {vehicle})")
+        raise PayloadError(f"located_at is missing or unreadable (vehicle {str(vehicle)[:40]})")
     kind, speed = words(record, "type"), number(record, "speed")
     units = metric(record)
     return Position(
@@ -119,7 +119,7 @@ def degrees(record: Wire, key: str, vehicle: str) -> float | None:
     """A coordinate; null says that there is no fix, anything unreadable is a fault."""
     found = number(record, key)
     if found is None and record.get(key) not in (None, ""):
-        raise PayloadError(f"{key} is no number (vehicle {vehicle})")
+        raise PayloadError(f"{key} is no number (vehicle {str(vehicle)[:40]})")
     return found
 
 
