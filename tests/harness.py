@@ -24,6 +24,7 @@ from tests.bench.servers import free_port
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 60.0
+READING = ("status", "events", "show", "ledger", "check")
 HEAD = """
 [daemon]
 data = "$folder/data"
@@ -70,6 +71,7 @@ class Fleetd:
         self.port, self.status_port = free_port(), free_port()
         self.environ = dict(environ or {})
         self.child: subprocess.Popen[bytes] | None = None
+        self._seen: Any = None
         self.configure(config, **words)
 
     def configure(self, config: str, **words: str) -> None:
@@ -139,6 +141,7 @@ class Fleetd:
 
     def signal(self, number: int) -> None:
         assert self.child is not None
+        self._seen = None
         self.child.send_signal(number)
 
     def reload(self, verdict: str = "config_taken") -> dict[str, Any]:
@@ -185,6 +188,8 @@ class Fleetd:
         self, *words: str, code: int | None = 0, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run a command beside it, to its end, and hold it to its exit status."""
+        if words[0] not in READING:
+            self._seen = None
         done = subprocess.run(
             self._command(*words),
             env=self._environ(),
@@ -225,6 +230,7 @@ class Fleetd:
         method: str = "POST",
     ) -> Answer:
         """A request to the webhook port, below /webhooks/."""
+        self._seen = None
         door = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         return ask(door, method, f"/webhooks/{path}", headers or {}, body)
 
@@ -243,6 +249,12 @@ class Fleetd:
     def _newer(self, then: str) -> Any:
         found = self.get("/api/status").json()
         return found if found["now"] != then else None
+
+    def settled(self) -> Any:
+        """The status after the last request or command, asked for once."""
+        if self._seen is None:
+            self._seen = self.status()
+        return self._seen
 
     def until_idle(self) -> Any:
         """Wait until no sink has anything left to do; the status that says so."""
