@@ -11,6 +11,9 @@ import trio
 from fleetd.web import Door, Handler, Limits, Request, Response, open_listeners
 
 ENOUGH = 30.0  # a test that waits longer hangs
+GET = b"GET /webhooks/north?a=b HTTP/1.1\r\nHost: fleet\r\n\r\n"
+LAST = b"GET / HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\n\r\n"
+POST = b"POST /webhooks/north HTTP/1.1\r\nHost: fleet\r\n"
 
 
 class Answer(NamedTuple):
@@ -46,6 +49,11 @@ async def listening(
         await nursery.start(door.serve, listeners)
         yield door, port
         nursery.cancel_scope.cancel()
+
+
+def post(body: bytes, *headers: bytes) -> bytes:
+    lines = b"".join(line + b"\r\n" for line in headers)
+    return POST + lines + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
 async def exchange(port: int, data: bytes, *, eof: bool = False) -> list[Answer]:
