@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -151,6 +152,8 @@ def flask(folder: Path, setup: Setup) -> Iterator[Running]:
 @contextmanager
 def fastapi(folder: Path, setup: Setup, workers: int = 2) -> Iterator[Running]:
     """Run two workers: on two cores they take in half as much again as one."""
+    if shutil.which("redis-server") is None:
+        raise SystemExit("bench: no redis-server; install Debian's `redis-server`")
     port, door = free_port(), folder / "redis.sock"
     redis = [
         *("redis-server", "--port", "0", "--unixsocket", str(door)),
