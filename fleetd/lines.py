@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from weakref import WeakKeyDictionary
 
 from fleetd.event import Entry, render
 
@@ -10,29 +11,32 @@ KEPT = 4096  # lines; the sinks that keep up read the same stretch of the log
 
 
 class Lines:
-    """The last lines rendered, by seq; a hit only for the very same entry."""
+    """The last lines rendered of one log, by seq: what stands there never changes."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept // 2
-        self._new: dict[int, tuple[Entry, bytes]] = {}
-        self._old: dict[int, tuple[Entry, bytes]] = {}
+        self._new: dict[int, bytes] = {}
+        self._old: dict[int, bytes] = {}
 
     def line(self, entry: Entry) -> bytes:
         """One line of NDJSON, without the newline."""
         seq = entry.seq
-        found = self._new.get(seq) or self._old.get(seq)
-        if found is not None and (found[0] is entry or found[0] == entry):
-            return found[1]
-        line = render(entry)
-        self._new[seq] = entry, line
-        if len(self._new) >= self._kept:
-            self._old, self._new = self._new, {}
+        line = self._new.get(seq) or self._old.get(seq)
+        if line is None:
+            line = self._new[seq] = render(entry)
+            if len(self._new) >= self._kept:
+                self._old, self._new = self._new, {}
         return line
 
-    def of(self, entries: Iterable[Entry]) -> list[bytes]:
-        """A line for each, in their order."""
-        line = self.line
-        return [line(entry) for entry in entries]
+
+_of_log: WeakKeyDictionary[object, Lines] = WeakKeyDictionary()
 
 
-LINES = Lines()  # the one of the process: what one sink renders, the next one finds
+def lines_of(log: object) -> Lines:
+    """The lines of a log, shared by the sinks that read it."""
+    return _of_log.setdefault(log, Lines())
+
+
+def printed(entries: Iterable[Entry]) -> list[bytes]:
+    """A line for each, with no memory."""
+    return [render(entry) for entry in entries]

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from fleetd.event.kinds import CLASSES, AnyEvent, Event, Position
-from fleetd.event.words import moment_of, stamp
+from fleetd.event.words import moment_of, stamp, stamp_ms
 
 Origin: TypeAlias = Literal["push", "poll", "backfill", "recovered"]
 ORIGINS: tuple[Origin, ...] = ("push", "poll", "backfill", "recovered")
@@ -92,7 +92,7 @@ def line_of(entry: Entry) -> Line:
         id=event.id,
         revision=entry.revision,
         at=stamp(event.at),
-        received_at=stamp(entry.received_at),
+        received_at=stamp_ms(entry.received_ms),
         origin=entry.origin,
         lane=LANES[entry.lane],
         vehicle=Unit(event.vehicle, event.number, event.vin),

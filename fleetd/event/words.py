@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 MPH_PER_KPH = 1 / 1.609344
 MPH_PER_MPS = 2.2369362921
@@ -36,8 +37,15 @@ def moment_of(ms: int) -> datetime:
     return datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
 
 
+@lru_cache(maxsize=4096)  # the times of a batch repeat, and printing one takes 1.4 us
 def stamp(moment: datetime | None) -> str | None:
     """`2026-11-21T22:05:03.120Z`, the one way a time is printed."""
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+@lru_cache(maxsize=4096)
+def stamp_ms(ms: int) -> str | None:
+    """The same of so many milliseconds since 1970."""
+    return stamp(moment_of(ms))

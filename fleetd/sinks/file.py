@@ -25,7 +25,7 @@ from msgspec import Struct
 from fleetd.config.units import Size
 from fleetd.errors import FleetdError, HeldError, TransientError
 from fleetd.event import DAY_MS, moment_of
-from fleetd.lines import LINES
+from fleetd.lines import printed
 from fleetd.sinks.contract import Batch, Receipt, Sink, Write
 from fleetd.world import World
 
@@ -73,7 +73,7 @@ class Archive:
 
     async def write(self, batch: Batch) -> Receipt:
         """Put a batch on the disk: all of it is there when this returns."""
-        lines = batch.lines or LINES.of(batch.entries)
+        lines = batch.lines or printed(batch.entries)
         async with self._alone:
             await self._world.in_thread(partial(self._put, batch, lines))
         return Receipt()

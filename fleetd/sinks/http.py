@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from fleetd.config.units import Seconds
 from fleetd.errors import HeldError
-from fleetd.lines import LINES
+from fleetd.lines import printed
 from fleetd.secrets import Secret, Text
 from fleetd.sinks.answers import ask, judge, post
 from fleetd.sinks.contract import Batch, Receipt, Sink, Write
@@ -70,7 +70,7 @@ class Endpoint:
 
     async def write(self, batch: Batch) -> Receipt:
         """Send a batch as one request; the body is a function of its entries alone."""
-        body = body_of(batch.lines or LINES.of(batch.entries), self._config.format)
+        body = body_of(batch.lines or printed(batch.entries), self._config.format)
         return await post(
             self._http,
             self._config.url.reveal(),

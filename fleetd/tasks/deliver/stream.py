@@ -6,6 +6,7 @@ import random
 import zlib
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import TypeAlias
 
 import trio
@@ -16,7 +17,7 @@ from fleetd.pace import Bucket
 from fleetd.store import Attempt, Burial, Job, Read, Store
 from fleetd.tasks.deliver.digest import TOO_OLD, Digest
 from fleetd.tasks.deliver.plan import WINDOW_BYTES, Plan
-from fleetd.tasks.deliver.track import NEVER, Measure, Track, Try, whose
+from fleetd.tasks.deliver.track import NEVER, Print, Track, Try, whose
 
 Outcome: TypeAlias = "Burial | str | None"  # dead, skipped and why, delivered
 READS = 4  # over stretches that hold nothing for the sink, before others get a turn
@@ -46,7 +47,7 @@ class Stream:
 
     def __init__(
         self, name: str, lane: int, job: int, plan: Plan, *, store: Store,
-        chance: random.Random, measure: Measure,
+        chance: random.Random, line: Print,
     ) -> None:  # fmt: skip
         self.name, self.lane, self.job = name, lane, job
         self.alone = trio.Lock()  # one step of the cursor at a time
@@ -55,7 +56,7 @@ class Stream:
         self.bucket: Bucket | None = None
         self.last_upper = 0  # of the batch that is to be repeated exactly
         self._plan, self._store = plan, store
-        self._chance, self._measure = chance, measure
+        self._chance, self._line = chance, line
         self._ready_at = NEVER
         self.digest: Digest | None = None  # where what is too old goes
         self.reset()
@@ -67,8 +68,9 @@ class Stream:
         self._window: deque[Entry] = deque()
         self._damaged: list[int] = []
         self._decided: dict[int, Outcome] = {}
+        self._plainly = 0  # delivered at the front of the window: the usual way
         self.tracks = [
-            Track(plan, self._chance, self._measure) for _ in range(plan.tracks)
+            Track(plan, self._chance, self._line) for _ in range(plan.tracks)
         ]
 
     def _cursor(self) -> int:
@@ -188,15 +190,25 @@ class Stream:
 
     def decide(self, entries: Sequence[Entry], outcome: Outcome) -> None:
         """Note what became of entries; the cursor follows with `move`."""
-        decided = self._decided
+        if outcome is None and not self._decided and self._next_are(entries):
+            self._plainly += len(entries)
+            return
         for entry in entries:
-            decided[entry.seq] = outcome
+            self._decided[entry.seq] = outcome
+
+    def _next_are(self, entries: Sequence[Entry]) -> bool:
+        """Whether these are the very next of the window, without a gap."""
+        first, end = self._plainly, self._plainly + len(entries)
+        if end > len(self._window) or self._window[first] is not entries[0]:
+            return False
+        return self._window[end - 1] is entries[-1]
 
     def move(self) -> Move | None:
         """The next step of the cursor, over everything decided at the front."""
-        delivered, skipped, buried = [], [], []
-        passed, upto = 0, self.after
-        for entry in self._window:
+        passed = self._plainly
+        delivered, skipped, buried = [*islice(self._window, passed)], [], []
+        upto = delivered[-1].seq if delivered else self.after
+        for entry in islice(self._window, passed, None):
             if entry.seq not in self._decided:
                 break
             outcome = self._decided[entry.seq]
@@ -217,7 +229,10 @@ class Stream:
 
     def moved(self, move: Move) -> None:
         """The step is on the disk."""
-        for _ in range(move.passed):
+        self._plainly -= min(self._plainly, move.passed)
+        if not self._decided and move.passed == len(self._window):
+            self._window.clear()
+        for _ in range(min(move.passed, len(self._window))):
             self._decided.pop(self._window.popleft().seq, None)
         self._damaged = [seq for seq in self._damaged if seq > move.upto]
         self.after = move.upto

@@ -25,14 +25,18 @@ from fleetd.tasks.deliver.plan import (
 
 NEVER = float("inf")
 PATIENT = 4  # refusals before a probe may be of the same vehicle
-Measure = Callable[[Entry], int]
+Print = Callable[[Entry], bytes]
 
 
 class Try(Struct, frozen=True):
-    """One request to be made; `probe` when it only shows whether others are taken."""
+    """One request to be made; `probe` when it only shows whether others are taken.
+
+    `lines` are its entries printed, where batches are bounded by bytes.
+    """
 
     entries: Sequence[Entry]
     probe: bool = False
+    lines: Sequence[bytes] = ()
 
 
 class Accused:
@@ -64,12 +68,12 @@ class Accused:
 class Track:
     """Entries of one order, undecided, and the trouble with the first of them."""
 
-    def __init__(self, plan: Plan, chance: random.Random, measure: Measure) -> None:
+    def __init__(self, plan: Plan, chance: random.Random, line: Print) -> None:
         self.queue: list[Entry] = []
         self.busy = False
         self.not_before = 0.0
         self.again = 0  # entries of the request that is repeated exactly
-        self._plan, self._chance, self._measure = plan, chance, measure
+        self._plan, self._chance, self._line = plan, chance, line
         self._size = self._ceiling = plan.batch
         self._bound = 0  # the seq up to which a halved batch is gone through
         self._laters = 0
@@ -85,29 +89,39 @@ class Track:
         first = self.queue[0]
         accused = self._accused.get(first.seq)
         if accused is None:
-            return Try(self._first())
+            return self._first()
         if front or (accused.refused and takes > accused.takes):
-            return Try([first])
+            return self._try([first])
         probe = None if accused.probed else self._probe(accused, now)
         if probe is not None:
-            return Try([probe], probe=True)
-        return Try([first]) if now >= accused.again_at else accused.again_at
+            return self._try([probe], probe=True)
+        return self._try([first]) if now >= accused.again_at else accused.again_at
 
-    def _first(self) -> Sequence[Entry]:
+    def _first(self) -> Try:
         """As many from the front as one request may hold."""
         if self.again:
-            return self.queue[: self.again]
+            return self._try(self.queue[: self.again])
         found = self.queue[: min(self._size, self._ceiling)]
         if self._accused:
             end = next((i for i, e in enumerate(found) if e.seq in self._accused), None)
             found = found[:end]
-        if self._plan.batch_bytes:
-            size = 0
-            for n, entry in enumerate(found):
-                size += self._measure(entry) + 1
-                if n and size > self._plan.batch_bytes:
-                    return found[:n]
-        return found
+        most = self._plan.batch_bytes
+        if not most:
+            return Try(found)
+        lines: list[bytes] = []
+        size, line = 0, self._line
+        for entry in found:
+            text = line(entry)
+            size += len(text) + 1
+            if size > most and lines:
+                break
+            lines.append(text)
+        return Try(found[: len(lines)], lines=lines)
+
+    def _try(self, entries: Sequence[Entry], *, probe: bool = False) -> Try:
+        bounded = self._plan.batch_bytes
+        lines = [self._line(entry) for entry in entries] if bounded else ()
+        return Try(entries, probe, lines)
 
     def _probe(self, accused: Accused, now: float) -> Entry | None:
         """A record beyond, itself not accused, of a vehicle that is not either.
