@@ -64,7 +64,8 @@ async def call_everything(house: House, world: World) -> list[Finding]:
     for name, source in house.sources.items():
         found.append(await patiently(f"sources.{name}", call_source, source, world))
     for name, table in house.sinks.items():
-        found.append(await patiently(f"sinks.{name}", call_sink, table, world))
+        call = awaits_run if made_later(table, house.daemon.data) else call_sink
+        found.append(await patiently(f"sinks.{name}", call, table, world))
     return [*found, clock(world), fsync(house.daemon.data)]
 
 
@@ -80,6 +81,17 @@ async def patiently(name: str, call: Any, table: Any, world: World) -> Finding:
             why = str(bad) or type(bad).__name__
             return Finding(name, ok=False, said=MASK.mask(why))
     return Finding(name, ok=False, said=f"no answer in {PATIENCE:g} s")
+
+
+def made_later(table: SinkTable, data: Path) -> bool:
+    """Whether it writes below the data folder, which the first run makes."""
+    path = getattr(table.settings, "path", None)
+    return isinstance(path, Path) and data in path.parents and not data.exists()
+
+
+async def awaits_run(table: SinkTable, world: World) -> str:
+    del world
+    return f"{table.settings.path} is made when fleetd runs"
 
 
 async def call_sink(table: SinkTable, world: World) -> str:
