@@ -163,6 +163,8 @@ def _said(event: AnyEvent, at_ms: int) -> list[tuple[str, int, str]]:
         said.append(("vin", since, event.vin))
     if event.number is not None:
         said.append(("number", since, event.number))
+    if isinstance(event, Vehicle) and event.plate is not None:
+        said.append(("plate", since, event.plate))
     fix = isinstance(event, Position)
     if fix and event.engine_state is not None:
         said.append(("engine", at_ms, event.engine_state))
