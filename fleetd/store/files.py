@@ -99,9 +99,35 @@ def connect(path: Path, *, write: bool) -> apsw.Connection:
     db.set_busy_timeout(5000)
     if write:
         _promise(db)
+    db.pragma("temp_store", "memory")  # statement journals: no file a commit
     db.pragma("mmap_size", 0)
     db.pragma("cache_size", -16 * 1024 if write else -2 * 1024)
     return db
+
+
+class Readers:
+    """Read-only connections, one for whoever reads just now, used again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "log.sqlite"
+        self._idle: list[apsw.Connection] = []
+
+    @contextmanager
+    def one(self) -> Iterator[apsw.Connection]:
+        """A connection that nobody else has, given back after use."""
+        try:
+            db = self._idle.pop() if self._idle else connect(self._path, write=False)
+        except apsw.Error as bad:
+            raise StoreError(f"the log cannot be read: {bad}") from bad
+        try:
+            yield db
+        finally:
+            self._idle.append(db)
+
+    def close(self) -> None:
+        """Let go of all of them."""
+        for db in self._idle:
+            db.close()
 
 
 def _promise(db: apsw.Connection) -> None:
