@@ -12,6 +12,7 @@ LONGEST_ASKED = 3600.0  # nor one that a far side asks for
 PROBE_EVERY = 60.0
 PROBE_STEP = 0.1  # of the full rate, a minute
 TINY = 1e-9  # so that rounding lets nothing go early, and nobody waits for nothing
+SAME_NEWS = 1.0
 LOWEST = 1 / 16  # of the full rate: where cuts end
 
 
@@ -37,6 +38,7 @@ class Bucket:
         self._tokens = min(tokens, self.burst)
         self._filled_at = filled_at
         self._probed_at = filled_at
+        self._cut_at = -math.inf
 
     def wait(self, now: float, *, urgent: bool = False) -> float:
         """How long until a call may go; nothing is taken yet."""
@@ -61,11 +63,16 @@ class Bucket:
         return wait
 
     def cut(self, now: float) -> None:
-        """The far side says it is too much: half the rate, from empty."""
+        """The far side says it is too much: half the rate, from empty.
+
+        What comes within a second is the same news, from requests under way together.
+        """
         self._fill(now)
-        self.rate = max(self.rate / 2, self.full * LOWEST)
         self._tokens = min(self._tokens, 0.0)
-        self._probed_at = now
+        if now < self._cut_at + SAME_NEWS:
+            return
+        self.rate = max(self.rate / 2, self.full * LOWEST)
+        self._cut_at = self._probed_at = now
 
     def _fill(self, now: float) -> None:
         while self.rate < self.full and now >= self._probed_at + PROBE_EVERY:

@@ -269,3 +269,36 @@ async def test_a_far_side_that_resets_now_and_then_gets_everything_in_order(
             await house.rest()
 
         assert far.taken == ids("p", range(100))
+
+
+async def test_an_outage_is_no_busier_for_a_sink_that_sends_in_parallel(
+    autojump_clock, tmp_path, far
+):
+    far.answer = lambda asked: 502
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(300)))
+        async with house.run(parallel=16, batch=2):
+            await trio.sleep(12 * 3600)
+            asked = len([one for one in far.asked if one.at > 3600])
+            far.answer = lambda asked: 200
+            await house.rest(within=1200)
+
+        assert asked <= 11 * 3600 / 60
+        assert sorted(far.taken) == sorted(ids("p", range(300)))
+
+
+async def test_the_reserve_is_not_eaten_by_the_rest_while_an_alarm_waits(
+    autojump_clock, tmp_path, far
+):
+    far.answer = lambda asked: 500 if asked.ids == ["s1"] else 200
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(40)), crash(1))
+        async with house.run(batch=1, rate=0.01, burst=2):
+            await trio.sleep(3600)
+            before = len(far.asked)
+            await house.append(crash(2))
+            await trio.sleep(5)
+
+        normal = [one.at for one in far.asked if one.ids[0].startswith("p")]
+        assert not breach(normal, 0.01, 1)
+        assert before > 30

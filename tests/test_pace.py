@@ -112,6 +112,15 @@ def test_a_cut_halves_the_rate_and_minutes_bring_it_back():
     assert bucket.rate == 10.0
 
 
+def test_many_who_hear_the_same_news_at_once_cut_once():
+    bucket = Bucket(16.0, 5, filled_at=0.0)
+    for n in range(40):
+        bucket.cut(n / 100)
+    bucket.cut(1.5)
+
+    assert bucket.rate == 4.0
+
+
 def test_a_clock_that_stands_or_goes_back_gives_nothing_away():
     bucket = Bucket(1.0, 1, filled_at=50.0)
     bucket.take(51.0)

@@ -109,22 +109,29 @@ class Courier:
     async def _next(self) -> Pick | float:
         """A request that may go now, else when to look again."""
         now = trio.current_time()
-        hands = 1 if self._standing.held else self.plan.parallel
-        if self._flying >= hands:
-            return NEVER  # until one comes back
-        if (gate := self._standing.gate(now)) > now:
-            return gate
-        urgent = self._store.waiting(self.name, SAFETY) > 0
-        if wait := self._bucket.wait(now, urgent=urgent):
-            return now + wait
+        if (wait := self._gate(now)) > now:
+            return wait
         found = await self._choose(now)
-        urgent = isinstance(found, Pick) and found.stream.lane == SAFETY
-        if not self._digest.count or found == AGAIN or urgent:
+        if isinstance(found, Pick) and found.stream.lane == SAFETY:
+            return found
+        if wait := self._bucket.wait(now):  # what is left is the alarms' share
+            return now + wait
+        if not self._digest.count or found == AGAIN:
             return found
         if now >= self._digest_at:  # first what happened meanwhile, then what happens
             await self._send_digest()
             return AGAIN
         return found if isinstance(found, Pick) else min(found, self._digest_at)
+
+    def _gate(self, now: float) -> float:
+        """From when on a request may go at all: hands, patience, tokens."""
+        standing = self._standing
+        doubtful = standing.held or any(one.doubtful for one in self._live)
+        if self._flying >= (1 if doubtful else self.plan.parallel):
+            return NEVER  # until one comes back
+        urgent = self._store.waiting(self.name, SAFETY) > 0
+        wait = self._bucket.wait(now, urgent=urgent)
+        return max(standing.gate(now), now + wait)
 
     async def _choose(self, now: float) -> Pick | float:
         """The safety lane, then the normal one, and replays with what those leave."""
@@ -236,6 +243,7 @@ class Courier:
         if isinstance(verdict, Receipt):
             entries = pick.tried.entries
             pick.stream.decide(entries, None)
+            pick.stream.rose()
             pick.track.took(entries, probe=pick.tried.probe)
             self._standing.believed(len(entries), now)
         elif isinstance(verdict, RejectedError):
@@ -263,13 +271,15 @@ class Courier:
         if alone:
             why = f"{error}; kept until another record is taken"
             self._health.say("waiting", MASK.mask(why))
-        seqs = error.reasons if alone or error.proven else ()
+        named_all = alone or error.proven
+        seqs = [one.seq for one in tried.entries] if named_all else ()
         self._standing.refuses(str(error), seqs, now, probe=tried.probe)
 
     def _later(self, pick: Pick, error: TransientError, now: float) -> None:
         if error.status == TOO_MANY:
             self._bucket.cut(now)
         held = self._standing.held
+        pick.stream.fell(now)
         self._standing.later(str(error), error.after, now)
         takes = self._standing.takes
         if not held and pick.track.later(pick.tried, error, now, takes):

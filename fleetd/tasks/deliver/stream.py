@@ -13,7 +13,7 @@ import trio
 from msgspec import Struct
 
 from fleetd.event import Entry
-from fleetd.pace import Bucket
+from fleetd.pace import Breaker, Bucket
 from fleetd.store import Attempt, Burial, Job, Read, Store
 from fleetd.tasks.deliver.digest import TOO_OLD, Digest
 from fleetd.tasks.deliver.plan import WINDOW_BYTES, Plan
@@ -58,6 +58,8 @@ class Stream:
         self._plan, self._store = plan, store
         self._chance, self._line = chance, line
         self._ready_at = NEVER
+        self._not_before = 0.0
+        self._breaker = Breaker(chance)
         self.digest: Digest | None = None  # where what is too old goes
         self.reset()
 
@@ -89,6 +91,8 @@ class Stream:
         """A request that may go now, else when to ask again."""
         if self._cursor() != self.after:
             self.reset()
+        if now < self._not_before:
+            return self._not_before
         if (wait := self._linger(now)) > now:
             return wait
         await self._refill()
@@ -185,6 +189,22 @@ class Stream:
         track = self.tracks[0]
         again = track.again if len(self.tracks) == 1 else 0
         return track.queue[again - 1].seq if 1 < again <= len(track.queue) else 0
+
+    def fell(self, now: float) -> None:
+        """One of several tracks got *later*: if all do, they wait as one."""
+        wait = self._breaker.failed()
+        if self._breaker.state == "open" and len(self.tracks) > 1:
+            self._not_before = now + wait
+
+    def rose(self) -> None:
+        """Something was taken."""
+        self._breaker.succeeded()
+        self._not_before = 0.0
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether one request at a time is enough to find out."""
+        return self._breaker.state == "open"
 
     # what was decided
 
