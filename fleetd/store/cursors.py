@@ -167,12 +167,13 @@ class Skip(Struct, frozen=True):
     sink: str
     upto: int
     why: str
+    lanes: Sequence[int] = LANES
 
     def apply(self, tx: Tx) -> int:
         """How many events the sink took that are now skipped."""
         if self.sink not in tx.log.takings:
             raise ConfigError(f"sink {self.sink!r} is not configured")
-        return sum(self._lane(tx, lane) for lane in LANES)
+        return sum(self._lane(tx, lane) for lane in self.lanes)
 
     def _lane(self, tx: Tx, lane: int) -> int:
         place = tx.place(self.sink, lane)

@@ -121,6 +121,7 @@ class Log:
         }
         self.takings: dict[str, Taking] = {}
         self.absent: dict[str, Taking] = {}  # of sinks that are not in the file now
+        self.routed = 0  # how often sinks changed
         self.apart: dict[int, int] = {}  # source → bytes of its unverified bodies
         self.full = ""
         self.broken = ""
@@ -137,6 +138,7 @@ class Log:
     def route(self, takings: dict[str, Taking], absent: dict[str, Taking]) -> None:
         """Count what is stored from now on for these sinks."""
         self.takings, self.absent = takings, absent
+        self.routed += 1
 
     def know(self, names: dict[tuple[str, str], int]) -> None:
         """The numbers of all sources and sinks; readers may be looking at the old ones."""
@@ -150,6 +152,7 @@ class Log:
     def forget(self, sink: str) -> None:
         """This sink stands nowhere any more."""
         self.absent.pop(sink, None)
+        self.routed += 1
         for key in [key for key in self.places if key[0] == sink]:
             del self.places[key]
 

@@ -16,7 +16,7 @@ from fleetd.errors import StoreError
 from fleetd.event import LANES, Entry, millis
 from fleetd.store import small
 from fleetd.store.cursors import STEP, Advance, Attempted, Skip
-from fleetd.store.files import Reservation, Space, asides, connect, lease, write_down
+from fleetd.store.files import Readers, Reservation, Space, asides, lease, write_down
 from fleetd.store.jobs import AddJob, ChangeJob, rows_of_jobs, seqs_of, taking_of
 from fleetd.store.loading import (
     bookmarks_of,
@@ -29,6 +29,7 @@ from fleetd.store.moves import Append, Attempt, Burial, Counts, Job, Read, Rules
 from fleetd.store.opening import MARK, open_log
 from fleetd.store.places import Forget, Place, SinkPlace, recounted
 from fleetd.store.reading import Reader
+from fleetd.store.trimming import TrimJobs
 from fleetd.store.writer import Writer
 from fleetd.taking import Taking
 from fleetd.world import World
@@ -61,6 +62,10 @@ class Store:
         self.newest = self.log.seq
         self.received_ms: int = self.log.received_ms
         self.providers: dict[str, str] = {}
+        self.crowded: set[tuple[str, str]] = (
+            set()
+        )  # too many dead letters: (side, name)
+        self.warnings: list[str] = []  # of sinks that are about to lose what they hold
         self.heard: dict[str, int] = {}  # source → when it last sent something
         self._waiting: Counter[tuple[str, int]] = Counter()
         self._cursors: dict[tuple[str, int], int] = {}
@@ -70,7 +75,7 @@ class Store:
         self._bookmarks: dict[tuple[str, str], str | None] = {}
         self._bells: dict[str, trio.Event] = {}
         self._grown = trio.Event()
-        self._readers: list[apsw.Connection] = []
+        self._readers = Readers(folder)
 
     # what everybody asks
 
@@ -210,14 +215,14 @@ class Store:
         for sink in sinks:
             self.ring(sink)
 
-    async def skip(self, sink: str, upto: int, why: str) -> int:
+    async def skip(
+        self, sink: str, upto: int, why: str, *, lanes: Sequence[int] = (0, 1)
+    ) -> int:
         """Move a sink's cursors past everything up to `upto`; how many it skipped."""
         skipped, upto = 0, min(upto, self.newest)
-        while (
-            low := min(self.cursor(sink, lane) for lane in range(len(LANES)))
-        ) < upto:
+        while (low := min(self.cursor(sink, lane) for lane in lanes)) < upto:
             edge = min(upto, low + STEP)
-            skipped += await self.writer.join(Skip(sink, edge, why))
+            skipped += await self.writer.join(Skip(sink, edge, why, lanes))
         self.ring(sink)
         return skipped
 
@@ -282,6 +287,11 @@ class Store:
         job: Job = await self.writer.join(ChangeJob(number, state, why, now))
         return job
 
+    async def trim_jobs(self, before_ms: int) -> None:
+        """Drop jobs that ended before then."""
+        for number in await self.writer.join(TrimJobs(before_ms)):
+            self._jobs.pop(number, None)
+
     # reading
 
     async def reading(self, work: Callable[[Reader], T]) -> T:
@@ -296,17 +306,8 @@ class Store:
     @contextmanager
     def reader(self) -> Iterator[Reader]:
         """A reader, given back after use."""
-        try:
-            db = self._readers.pop() if self._readers else self._connect()
-        except apsw.Error as bad:
-            raise StoreError(f"the log cannot be read: {bad}") from bad
-        try:
+        with self._readers.one() as db:
             yield Reader(db, self._by_number())
-        finally:
-            self._readers.append(db)
-
-    def _connect(self) -> apsw.Connection:
-        return connect(self.folder / "log.sqlite", write=False)
 
     def _by_number(self) -> dict[int, tuple[str, str]]:
         return {
@@ -353,8 +354,7 @@ class Store:
 
     def close(self) -> None:
         """Fold the write-ahead log in and let go; nothing may be in line any more."""
-        for db in self._readers:
-            db.close()
+        self._readers.close()
         if "Corrupt" in self.log.broken:
             with suppress(OSError):
                 write_down(self.folder / MARK, self.log.broken)
