@@ -49,6 +49,12 @@ def test_a_family_without_samples_says_nothing():
     assert list(family(Family("fleetd_x", "gauge", "X.", []))) == []
 
 
+def linted(promtool: str, page: bytes) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [promtool, "check", "metrics"], input=page, capture_output=True, check=False
+    )
+
+
 async def test_promtool_has_nothing_to_say_about_the_page(
     tmp_path, world, autojump_clock
 ):
@@ -62,9 +68,7 @@ async def test_promtool_has_nothing_to_say_about_the_page(
         here.board.metrics.delivered("ops", "taken", 0.2)
         page = (await here.port("/metrics")).body
 
-    checked = subprocess.run(
-        [promtool, "check", "metrics"], input=page, capture_output=True, check=False
-    )
+    checked = linted(promtool, page)
 
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
     assert (
