@@ -16,6 +16,7 @@ from fleetd import config, providers, sinks, systemd, when
 from fleetd.clock import Clock
 from fleetd.config import House
 from fleetd.errors import ConfigError
+from fleetd.event import millis
 from fleetd.pace import Breaker, Bucket
 from fleetd.providers.contract import Provider
 from fleetd.store import Rules, SinkPlace, Store, open_store
@@ -44,6 +45,7 @@ class Daemon:
         self._world = world
         self._sockets = Sockets(world.environ)
         self._next: House | None = house
+        self._started_ms = millis(world.now())
         self._changed = trio.Event()
         self.ready = trio.Event()
 
@@ -62,7 +64,9 @@ class Daemon:
                     self._house, self._next = self._next, None
                     self._changed = trio.Event()
                     store.adopt(rules_of(self._house))
-                    life = Life(self._house, store, world, clock, self.reload)
+                    life = Life(
+                        self._house, store, world, clock, self.reload, self._started_ms
+                    )
                     await life.live(self._sockets, self._changed, self.ready)
             finally:
                 await self._sockets.close()
@@ -134,7 +138,7 @@ class Life:
 
     def __init__(
         self, house: House, store: Store, world: World, clock: Clock,
-        reload: Callable[[House], Awaitable[None]],
+        reload: Callable[[House], Awaitable[None]], started_ms: int,
     ) -> None:  # fmt: skip
         self.house = house
         self.store = store
@@ -151,6 +155,7 @@ class Life:
                 for name, table in house.sinks.items()
                 if sinks.load(table.kind).notifies
             ],
+            started_ms=started_ms,
         )
         store.writer.commit_times = self.board.metrics.committed
         self._reload = reload
