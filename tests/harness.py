@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from string import Template
@@ -154,7 +155,8 @@ class Fleetd:
     def close(self) -> None:
         """Leave no process behind, whatever the test did."""
         if self.child is not None:
-            self.kill()
+            with suppress(ProcessLookupError):
+                self.kill()
 
     # what it says
 
@@ -257,12 +259,13 @@ class Fleetd:
         return self._seen
 
     def until_idle(self) -> Any:
-        """Wait until no sink has anything left to do; the status that says so."""
+        """Wait until nothing waits for any sink; the status that says so."""
 
         def idle() -> Any:
-            found = self.status()
-            left = [one for one in found["sinks"].values() if one["waiting"]]
-            return None if left else found
+            found = self.settled()
+            if any(one["waiting"] for one in found["sinks"].values()):
+                self._seen = found = None
+            return found
 
         return self.until(idle, "the sinks to have everything")
 
