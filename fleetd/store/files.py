@@ -15,6 +15,7 @@ import apsw
 from fleetd.errors import ConfigError, FullError, LockedError, StoreError
 
 SQLITE_AT_LEAST = (3, 51, 3)
+PAGE = 8192  # a webhook of 1 KB leaves a fifth of a 4 KiB page empty (measured)
 RESERVE = 1_000_000
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 GLANCES, GLANCE_S = 10, 0.02
@@ -132,6 +133,7 @@ class Readers:
 
 def _promise(db: apsw.Connection) -> None:
     if db.pragma("page_count") == 0:
+        db.pragma("page_size", PAGE)
         db.pragma("auto_vacuum", "incremental")
     for name, wanted in (("journal_mode", "wal"), ("synchronous", 2)):
         db.pragma(name, wanted)
