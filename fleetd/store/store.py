@@ -114,9 +114,9 @@ class Store:
         self.heard[append.source] = append.received_ms
         return counts
 
-    async def join(self, write: Any) -> Any:
+    async def join(self, write: Any, *, within: float | None = None) -> Any:
         """Any other write, through the same group commit."""
-        return await self.writer.join(write)
+        return await self.writer.join(write, within=within)
 
     # out
 
@@ -243,6 +243,10 @@ class Store:
     async def remember(self, name: str, value: Mapping[str, Any] | None) -> None:
         """Keep a small state; None forgets it."""
         await self.writer.join(small.Keep(name, value))
+
+    def note(self, name: str, value: Mapping[str, Any]) -> None:
+        """Keep a small state with the next commit; nobody waits for it."""
+        self.writer.post(small.Keep(name, value))
 
     def paused(self, name: str) -> bool:
         """Whether the operator paused a source's polling or a sink."""

@@ -14,6 +14,7 @@ from trio.lowlevel import Abort, RaiseCancelT
 from fleetd.errors import StoreError
 
 LINGER = 0.15  # of the last commit's time; measured best under 64 clients
+LINGER_MOST = 0.02  # seconds: a commit that hung says nothing about the next one
 MAX_JOINED = 4096
 T = TypeVar("T")
 Steps: TypeAlias = "Generator[None, Exception | None, list[Any]]"
@@ -24,9 +25,11 @@ class Waiter:
 
     __slots__ = ("expires", "task", "write")
 
-    def __init__(self, write: Any, task: trio.lowlevel.Task, expires: float) -> None:
+    def __init__(
+        self, write: Any, task: trio.lowlevel.Task | None, expires: float
+    ) -> None:
         self.write = write
-        self.task: trio.lowlevel.Task | None = task
+        self.task = task
         self.expires = expires
 
 
@@ -66,8 +69,9 @@ class Writer:
     async def join(self, write: Any, *, within: float | None = None) -> Any:
         """Put a write into the next commit and sleep until it is on the disk.
 
-        Raises `TimeoutError` once `within` seconds passed: the write itself stays in
-        line, and may still be kept. A cancelled caller leaves its write in line too.
+        Raises `TimeoutError` once `within` seconds passed: the write may still be kept
+        if its commit is under way, and has left the line if it is not, so that a disk
+        that hangs fills no memory. A cancelled caller leaves its write in line.
         """
         if self._state != "open":
             raise StoreError("the log is closed")
@@ -84,12 +88,22 @@ class Writer:
 
         return await trio.lowlevel.wait_task_rescheduled(abort)
 
+    def post(self, write: Any) -> None:
+        """Put a write into the next commit, and wait for nothing."""
+        if not self._threads:
+            self._commit_now(write)
+        elif self._state == "open":
+            self._pending.append(Waiter(write, None, float("inf")))
+            self._wake_up()
+
     def expire(self) -> None:
         """Wake those that waited longer than they may; one look serves them all."""
         now = time.monotonic()
-        for waiter in (*self._flying, *self._pending):
-            if waiter.expires <= now:
-                _wake(waiter, outcome.Error(TimeoutError()))
+        late = [one for one in (*self._flying, *self._pending) if one.expires <= now]
+        if late:
+            self._pending = [one for one in self._pending if one.expires > now]
+        for waiter in late:
+            _wake(waiter, outcome.Error(TimeoutError()))
 
     async def run(self) -> None:
         """Commit what joins, for ever; a cancel does not reach in here, `close` does."""
@@ -121,7 +135,7 @@ class Writer:
                 self._sleeper = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(_never)
             if len(self._flying) > 1:  # others are on their way as well
-                await trio.sleep(self.last_commit_s * LINGER)
+                await trio.sleep(min(self.last_commit_s * LINGER, LINGER_MOST))
             self._flying = self._pending[:MAX_JOINED]
             del self._pending[:MAX_JOINED]
             began = self.busy_since = time.monotonic()
@@ -148,6 +162,13 @@ class Writer:
     async def _inline(self, write: Any) -> Any:
         """Commit right here: for virtual time, where no real thread may run."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        result = self._commit_now(write)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _commit_now(self, write: Any) -> Any:
         steps = self._commit([write])
         fault: Exception | None = None
         while True:
@@ -159,9 +180,6 @@ class Writer:
             fault = self._sync()
         if fold := self._fold():
             fold()
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        if isinstance(result, Exception):
-            raise result
         return result
 
     async def _elsewhere(self, work: Callable[[], T]) -> T:

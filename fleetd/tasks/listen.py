@@ -30,6 +30,7 @@ PATH = "/webhooks/"
 LATE_S = 300  # a signature older than this is flagged, not refused
 BUSY = (("Retry-After", "1"),)
 FULL = (("Retry-After", "30"),)
+SLOW = "the disk is slow; send it again"
 logger = structlog.get_logger()
 
 
@@ -157,7 +158,7 @@ class Reception:
         except SignatureError as bad:
             return await self._doubt(gate, request, peer, str(bad))
         if gate.secrets and not gate.verified:
-            await self._first(gate)
+            self._first(gate)
         return await self._keep(gate, self.arrived(gate, request, signed))
 
     def arrived(
@@ -206,15 +207,15 @@ class Reception:
         try:
             counts = await self._store.append(append, within=self._within)
         except TimeoutError:
-            return self._refuse(gate.name, 503, "the disk is slow; send it again", BUSY)
+            return self._refuse(gate.name, 503, SLOW, BUSY)
         except FullError as bad:
             return self._refuse(gate.name, 503, str(bad), FULL)
         return Response(200, answer_of(counts))
 
-    async def _first(self, gate: Gate) -> None:
+    def _first(self, gate: Gate) -> None:
         """From now on a bad signature is the sender's fault, not our secret's."""
         gate.verified = True
-        await self._store.remember(f"verified:{gate.name}", {"mark": gate.mark})
+        self._store.note(f"verified:{gate.name}", {"mark": gate.mark})
 
     async def _doubt(
         self, gate: Gate, request: Request, peer: str, why: str
@@ -230,7 +231,9 @@ class Reception:
             mask_fields(request.body, gate.provider.secret_fields),
         )
         try:
-            await self._store.join(kept)
+            await self._store.join(kept, within=self._within)
+        except TimeoutError:
+            return self._refuse(gate.name, 503, SLOW, BUSY)
         except FullError:
             return self._refuse(gate.name, 503, "the disk is full", FULL)
         final = gate.provider.webhook.refusal if gate.verified else 401
