@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -165,10 +164,9 @@ def _said(event: AnyEvent, at_ms: int) -> list[tuple[str, int, str]]:
         said.append(("number", since, event.number))
     if isinstance(event, Vehicle) and event.plate is not None:
         said.append(("plate", since, event.plate))
-    fix = isinstance(event, Position)
-    if fix and event.engine_state is not None:
+    if isinstance(event, Position) and event.engine_state is not None:
         said.append(("engine", at_ms, event.engine_state))
-    if event.driver is not None and (fix or isinstance(event, Vehicle)):
+    if event.driver is not None and isinstance(event, Position | Vehicle):
         said.append(("driver", at_ms, f"{event.driver}\n{event.driver_name or ''}"))
     return said
 

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from msgspec.structs import replace
 
 from fleetd import config
+from fleetd.clock import Clock
 from fleetd.config import House
 from fleetd.event import Record
 from fleetd.providers.contract import Provider, Unpacked, Webhook
@@ -141,7 +142,14 @@ async def desk(
         }
         await store.register_sinks(places)
         providers: dict[str, Provider] = dict.fromkeys(house.sources, HOOKED)
-        board = Board(house, store, world, providers=providers, notifies=notifies)
+        board = Board(
+            house,
+            store,
+            world,
+            clock=Clock(world),
+            providers=providers,
+            notifies=notifies,
+        )
         await board.begin()
         try:
             yield Desk(board, token)

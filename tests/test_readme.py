@@ -20,7 +20,9 @@ def commands() -> str:
 
 def table() -> str:
     rows = [row(key) for key in (*keys(), *own_keys())]
-    return "\n".join(["| key | takes | default | meaning |", "|---|---|---|---|", *rows])
+    return "\n".join(
+        ["| key | takes | default | meaning |", "|---|---|---|---|", *rows]
+    )
 
 
 def own_keys() -> list[Key]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 from msgspec import Struct
 
+from fleetd.clock import Clock
 from fleetd.config import House
 from fleetd.errors import FleetdError
 from fleetd.event import LANES, millis
@@ -31,15 +32,6 @@ TIMES = "board:times"
 DISK = "board:disk"
 
 
-class Clock(Protocol):
-    """Our own clock, as something else judges it."""
-
-    @property
-    def state(self) -> str: ...
-    @property
-    def why(self) -> str: ...
-
-
 class Sample(Struct, frozen=True):
     """How far every sink was at one moment."""
 
@@ -57,7 +49,7 @@ class Board:
         store: Store,
         world: World,
         *,
-        clock: Clock | None = None,
+        clock: Clock,
         metrics: Metrics | None = None,
         refusing: Callable[[], str] | None = None,
         providers: Mapping[str, Provider] | None = None,
@@ -127,9 +119,7 @@ class Board:
             pid=os.getpid(),
             started_ms=self.started_ms,
             refusing=self.refusing(),
-            clock=ClockDoc(self.clock.state, self.clock.why)
-            if self.clock
-            else ClockDoc(),
+            clock=ClockDoc(self.clock.state, self.clock.why),
             pulses={name: pulse(one) for name, one in self.healths.items()},
             paused=frozenset(name for name in names if store.paused(name)),
             waiting={pair: store.waiting(*pair) for pair in pairs},

@@ -138,7 +138,7 @@ def _provider(board: Board, source: str) -> Provider:
 
 
 def _arrival(board: Board, source: str, provider: Provider, now: int) -> Arrival:
-    trusted = board.clock is None or board.clock.state != "suspect"
+    trusted = board.clock.trusted
     return Arrival(source, provider, now, "recovered", trusted_clock=trusted)
 
 
