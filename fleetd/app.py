@@ -17,6 +17,7 @@ from fleetd.clock import Clock
 from fleetd.config import House
 from fleetd.errors import ConfigError
 from fleetd.event import millis
+from fleetd.metrics import Metrics
 from fleetd.pace import Breaker, Bucket
 from fleetd.providers.contract import Provider
 from fleetd.store import Rules, SinkPlace, Store, open_store
@@ -45,6 +46,7 @@ class Daemon:
         self._world = world
         self._sockets = Sockets(world.environ)
         self._next: House | None = house
+        self._metrics = Metrics()  # of the process: a reload changes no count
         self._started_ms = millis(world.now())
         self._changed = trio.Event()
         self.ready = trio.Event()
@@ -65,8 +67,9 @@ class Daemon:
                     self._changed = trio.Event()
                     store.adopt(rules_of(self._house))
                     life = Life(
-                        self._house, store, world, clock, self.reload, self._started_ms
-                    )
+                        self._house, store, world, clock, self.reload, self._started_ms,
+                        self._metrics,
+                    )  # fmt: skip
                     await life.live(self._sockets, self._changed, self.ready)
             finally:
                 await self._sockets.close()
@@ -138,7 +141,7 @@ class Life:
 
     def __init__(
         self, house: House, store: Store, world: World, clock: Clock,
-        reload: Callable[[House], Awaitable[None]], started_ms: int,
+        reload: Callable[[House], Awaitable[None]], started_ms: int, metrics: Metrics,
     ) -> None:  # fmt: skip
         self.house = house
         self.store = store
@@ -156,6 +159,7 @@ class Life:
                 if sinks.load(table.kind).notifies
             ],
             started_ms=started_ms,
+            metrics=metrics,
         )
         store.writer.commit_times = self.board.metrics.committed
         self._reload = reload
@@ -167,6 +171,7 @@ class Life:
         await self._register()
         await self.board.begin()
         reception = self._reception()
+        self.board.freshen = reception.flush
         async with trio.open_nursery() as outbound:
             for name in self.house.sinks:
                 self._start(outbound, f"sink:{name}", self._delivery(name))

@@ -25,6 +25,7 @@ HELPERS = {
 IMPURE = {"trio", "time", "random", "os", "socket", "httpx", "threading", "subprocess"}
 SLEEPERS = {
     "web.door",  # sweeps its slow peers, and rests when descriptors have run out
+    "cli.status",  # rests between two drawings of the screen, in a process of its own
     "store.files",  # lets a glance at the lock pass before the daemon takes it
     "store.writer",  # lingers for the next writes, in a thread of its own
 }

@@ -31,7 +31,7 @@ url = "$hub"
 takes = ["safety", "position", "geofence"]
 """
 SAMPLES = Path(__file__).parent / "providers" / "motive"
-UP = "status events show ledger dead jobs".split()
+UP = ["status", "events", "show", "ledger", "dead", "jobs"]
 
 
 @pytest.fixture(scope="module")

@@ -145,13 +145,16 @@ def empty_in(doc: Document, name: str) -> str:
     one = doc.sinks[name]
     if not one.waiting:
         return "-"
+    if one.state in {"held", "paused"}:
+        return f"not while {one.state}"
     if one.empty_at is None:
         return "not at this pace" if one.rate_per_s is not None else "?"
     return span(max(1.0, apart(doc.now, one.empty_at)))
 
 
 def rest(doc: Document) -> Iterator[str]:
-    """Dead letters, the log and its disk, the clock, jobs, tasks."""
+    """What each says of itself, dead letters, the log and its disk, clock, jobs, tasks."""
+    yield from notes(doc)
     yield from letters(doc)
     yield from log(doc)
     if doc.clock.state != "ok":
@@ -161,6 +164,16 @@ def rest(doc: Document) -> Iterator[str]:
             done = f"{many(job.done)} of {many(job.total)}"
             yield f"job {job.id:<5} {job.kind} to {job.target} {job.state}: {done} events"
     yield from tasks(doc)
+
+
+def notes(doc: Document) -> Iterator[str]:
+    """Why a source or sink is in its state, where the verdict did not say so."""
+    told = " ".join(doc.reasons)
+    said = [(name, one.state, one.why) for name, one in doc.sources.items()]
+    said += [(name, one.state, one.why) for name, one in doc.sinks.items()]
+    for name, state, why in said:
+        if why and why not in told and doc.state != "stopped":
+            yield f"{name:<9} {state}: {why}"
 
 
 def letters(doc: Document) -> Iterator[str]:

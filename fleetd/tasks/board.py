@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import trio
@@ -65,6 +65,7 @@ class Board:
         self.providers = dict(providers or {})
         self.notifies = frozenset(notifies)
         self.started_ms = started_ms or millis(world.now())
+        self.freshen: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self.healths: dict[str, Health] = {}
         self.received: dict[str, int] = {}
         self.taken: dict[str, int] = {}

@@ -6,6 +6,7 @@ import hmac
 import ipaddress
 import socket
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -169,6 +170,8 @@ class Reports:
         async with self._lock:
             now = trio.current_time()
             if self._doc is None or now - self._doc[0] >= FRESH_S:
+                with suppress(FleetdError):
+                    await self._board.freshen()
                 live = self._board.live()
                 stuck = await self.stuck()
                 if stuck:

@@ -91,7 +91,9 @@ def span_of(asked: Asked, by: str) -> Span:
     start, end = asked.window()
     usual = timedelta(days=DAYS_BY_DAY) if by == "day" else timedelta(days=1)
     start = start or (end or asked.now) - usual
-    until = millis(asked.now) // HOUR_MS + 1 if end is None else -(-millis(end) // HOUR_MS)
+    until = (
+        millis(asked.now) // HOUR_MS + 1 if end is None else -(-millis(end) // HOUR_MS)
+    )
     first = millis(start) // HOUR_MS
     return Span(max(first, until - MOST_HOURS), max(until, first + 1))
 
