@@ -54,13 +54,16 @@ class Reader:
 
     def stretch(
         self, after: int, upto: int, lane: int | None, taking: Taking, limit: int,
-        max_bytes: int,
+        max_bytes: int, only: Sequence[int] | None = None,
     ) -> Stretch:  # fmt: skip
         """The entries that `taking` takes in (after, upto], at most `limit`.
 
         `lane` None reads both. Looks at no more than 20 000 rows, so that neither this
-        read nor counting what it passes takes long.
+        read nor counting what it passes takes long. `only` names the very seqs to read,
+        whatever they are.
         """
+        if only is not None:
+            return self._these(only, after, upto, limit)
         upto = min(upto, after + EXAMINED)
         self._damaged = []
         try:
@@ -72,8 +75,7 @@ class Reader:
             rows = self._one_by_one(after, upto, lane, taking)
             return self._collect(rows, after, upto, lane, taking, limit, max_bytes)
 
-    def these(self, seqs: Sequence[int], after: int, upto: int, limit: int) -> Stretch:
-        """Just these entries beyond `after`, whatever they are; at most `limit`."""
+    def _these(self, seqs: Sequence[int], after: int, upto: int, limit: int) -> Stretch:
         self._damaged = []
         wanted = [seq for seq in sorted(seqs) if after < seq <= upto][:limit]
         try:

@@ -159,12 +159,10 @@ class Store:
             after, upto, every = work.cursor, work.upto, None
             taking = taking_of(work, taking)
         start = after if beyond is None else beyond
-        chosen = seqs_of(self._jobs[job]) if job else None
+        only = seqs_of(self._jobs[job]) if job else None
         found = await self.reading(
-            lambda reader: (
-                reader.stretch(start, upto, every, taking, limit, max_bytes)
-                if chosen is None
-                else reader.these(chosen, start, upto, limit)
+            lambda reader: reader.stretch(
+                start, upto, every, taking, limit, max_bytes, only
             )
         )
         return Read(sink, of, job, after, found.upto, found.entries, found.damaged)
