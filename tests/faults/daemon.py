@@ -102,16 +102,19 @@ class Daemon:
         self.wait_ready()
 
     def wait_ready(self) -> None:
-        def is_open() -> bool:
+        def is_ready() -> bool:
             assert self.child is not None
             if self.child.poll() is not None:
-                raise AssertionError(
-                    f"it ended with {self.child.returncode}\n{self.told()}"
-                )
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", self.port)) == 0
+                code = self.child.returncode
+                raise AssertionError(f"it ended with {code}\n{self.told()}")
+            return self.is_open()
 
-        self.until(is_open, "its port to open")
+        self.until(is_ready, "its port to open")
+
+    def is_open(self) -> bool:
+        """Whether its webhook door can be knocked at."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def kill(self) -> None:
         """End it as the kernel would: SIGKILL, with whatever it was doing."""

@@ -11,13 +11,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 SYNC, WRITE, OPEN = 1, 2, 4
+LOG_ONLY = 8  # with SYNC or WRITE: what a checkpoint does
 FIELDS = (
     "kinds",
     "error",
     "after",
     "times",
     "delay_us",
-    "unsynced",
+    "clock",
     "calls",
     "failed",
 )
@@ -63,9 +64,9 @@ class Faults:
         """Let every sync wait so long first."""
         self._put("delay_us", int(seconds * 1e6))
 
-    def unkept_clock(self) -> None:
-        """Let the kernel say that no NTP keeps the clock."""
-        self._put("unsynced", 1)
+    def clock(self, *, kept: bool) -> None:
+        """Let the kernel say whether NTP keeps the clock."""
+        self._put("clock", 2 if kept else 1)
 
     @property
     def failed(self) -> int:
