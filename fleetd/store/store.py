@@ -134,8 +134,7 @@ class Store:
 
     def ring(self, sink: str) -> None:
         """Let the sink look again: something changed for it."""
-        bell = self._bells.pop(sink, None)
-        if bell is not None:
+        if (bell := self._bells.pop(sink, None)) is not None:
             bell.set()
 
     def bell(self, sink: str) -> trio.Event:
