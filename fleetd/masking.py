@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from types import TracebackType
 from typing import Any, ClassVar, Final, TypeVar
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 T = TypeVar("T", str, bytes)
 MASKED: Final = "***"
@@ -31,7 +31,9 @@ class Mask:
         """Mask this value from now on; one shorter than four characters cannot be."""
         if len(value) < self.shortest:
             return
-        forms = set(self._texts) | set(forms_of(value))
+        forms = set(self._texts)
+        for one in (value, *parts_of(value)):
+            forms.update(forms_of(one))
         self._texts = tuple(sorted(forms, key=lambda one: (-len(one), one)))
         self._bodies = tuple(one.encode() for one in self._texts)
 
@@ -102,6 +104,55 @@ def forms_of(value: str) -> Iterator[str]:
 
 SHORTEST_LINE: Final = 16
 SHORTEST_CORE: Final = 8
+SHORTEST_PART: Final = 6
+LONG: Final = 12  # of a path: a shorter one is a word that others use as well
+TELLING: Final = re.compile(
+    r"(?=.*[0-9])[\w.~+-]{12,}"
+)  # a token, not a word of a path
+SCHEME: Final = re.compile(r"(?i)(bearer|basic|token|apikey) +(\S+)")
+
+
+def parts_of(value: str) -> Iterator[str]:
+    """What a far side may say back of it alone: a token, a password, the end of a URL."""
+    for part in _parts(value):
+        if len(part) >= SHORTEST_PART:
+            yield part
+
+
+def _parts(value: str) -> Iterator[str]:
+    if named := SCHEME.fullmatch(value):
+        yield named[2]
+        if named[1].lower() == "basic":
+            yield from _password(_from_base64(named[2]))
+    if value.startswith("whsec_"):
+        yield value.removeprefix("whsec_")
+    if "://" in value:
+        yield from _of_url(value.partition("://")[2])
+
+
+def _of_url(rest: str) -> Iterator[str]:
+    """User and password, path and query together and apart, what looks like a token."""
+    place, slash, target = rest.partition("/")
+    user, at, _ = place.rpartition("@")
+    if at:
+        yield from _password(unquote(user))
+    path, _, query = target.partition("?")
+    yield query
+    yield from (one for one in (slash + target, slash + path) if len(one) >= LONG)
+    words = (*path.split("/"), *(one.partition("=")[2] for one in query.split("&")))
+    yield from (one for one in words if TELLING.fullmatch(unquote(one)))
+
+
+def _password(both: str) -> Iterator[str]:
+    yield both
+    yield both.partition(":")[2]
+
+
+def _from_base64(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except ValueError:
+        return ""
 
 
 def _in_base64(body: bytes) -> Iterator[str]:

@@ -249,6 +249,40 @@ def test_basic_credentials_are_masked_in_base64(user):
     assert len(header) - len(left) >= 20  # no more than its ends are left
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("Bearer tok-12345", "tok-12345"),
+        ("bearer   tok-12345", "tok-12345"),
+        ("Basic dXNlcjpwYXNzd29yZA==", "dXNlcjpwYXNzd29yZA=="),
+        ("Basic dXNlcjpwYXNzd29yZA==", "user:password"),
+        ("Basic dXNlcjpwYXNzd29yZA==", "password"),
+        ("whsec_c29tZSBrZXk=", "c29tZSBrZXk="),
+        ("https://me:pass%2Bword@hub.example/in", "pass+word"),
+        ("https://me:password@hub.example/in", "bWU6cGFzc3dvcmQ="),
+        ("https://hub.example/services/T0/B1/x9", "/services/T0/B1/x9"),
+        ("https://hub.example/a/b?sig=1234", "no /a/b?sig=1234 here"),
+        ("https://hub.example/hooks/4f5e6d7c8b9a", "hook 4f5e6d7c8b9a is gone"),
+        ("https://hub.example/in?key=4f5e6d7c8b9a", "wrong key 4f5e6d7c8b9a"),
+        ("https://hub.example/in?key=short1", "?key=short1"),
+    ],
+)
+def test_the_telling_part_of_a_secret_is_masked_where_it_stands_alone(value, said):
+    mask = Mask()
+    mask.add(value)
+
+    assert "***" in mask.mask(said)
+    assert mask.mask(said.encode()) == mask.mask(said).encode()
+
+
+def test_the_words_of_a_secret_url_stay_readable():
+    mask = Mask()
+    mask.add("https://hub.example/ingest?format=json")
+    told = "hub.example took no ingest of json in /ingest"
+
+    assert mask.mask(told) == told
+
+
 def test_a_longer_secret_is_masked_before_one_it_contains():
     mask = Mask()
     mask.add("abcd")
