@@ -13,6 +13,7 @@ import ssl
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -78,14 +79,13 @@ def signed(house: House, name: str, body: bytes) -> Mapping[str, str]:
     if not source.webhook_secret:
         return {}
     try:
-        secret = source.webhook_secret[0].look(os.environ)
+        secret = seen(source.webhook_secret[0])
     except secrets.MissingError as bad:
         raise FleetdError(f"sources.{name}.webhook_secret: {bad}") from bad
     except secrets.UnseenError:
         text = base64.b64encode(body).decode()
         found = _client.changer(house).post("sign", source=name, body=text)
         return dict(found["headers"])
-    source.webhook_secret[0].settle(secret)
     return dict(webhook.sign(body, secret, wall_clock()))
 
 
@@ -97,12 +97,18 @@ def way_in(house: House, name: str) -> tuple[str, dict[str, str]]:
         return path, headers
     try:
         if auth.key:
-            path += f"/{auth.key[0].look(os.environ)}"
+            path += f"/{quote(seen(auth.key[0]), safe='')}"
         for header, secret in auth.header.items():
-            headers[header] = secret.look(os.environ)
+            headers[header] = seen(secret)
     except (secrets.MissingError, secrets.UnseenError) as bad:
         raise FleetdError(f"sources.{name}.auth: {bad}") from bad
     return path, headers
+
+
+def seen(secret: secrets.Secret) -> str:
+    """Its value, masked from now on."""
+    secret.settle(secret.look(os.environ))
+    return secret.reveal()
 
 
 def post(
