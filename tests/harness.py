@@ -332,14 +332,27 @@ def by_motive(body: bytes, secret: str) -> dict[str, str]:
 # a destination
 
 
+class Asked(NamedTuple):
+    """One request as a hub saw it."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def events(self) -> list[dict[str, Any]]:
+        return list(json.loads(self.body or b"[]"))
+
+
 class Hub:
-    """An HTTP endpoint that remembers what it was sent, and answers as `answer` says."""
+    """An HTTP endpoint that remembers what it was sent, and answers as `answer` says.
+
+    A status of 0 sends the bytes as they are, and hangs up.
+    """
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, Mapping[str, str], bytes]] = []
-        self.answer: Callable[[Mapping[str, str], bytes], tuple[int, bytes]] = (
-            lambda headers, body: (200, b"{}")
-        )
+        self.asked: list[Asked] = []
+        self.answer: Callable[[Asked], tuple[int, bytes]] = lambda asked: (200, b"{}")
+        self.more: Mapping[str, str] = {}
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -347,11 +360,17 @@ class Hub:
 
             def do_POST(self) -> None:
                 size = int(self.headers.get("Content-Length", 0))
-                body = self.rfile.read(size)
                 headers = {name.lower(): one for name, one in self.headers.items()}
-                outer.asked.append((self.path, headers, body))
-                status, said = outer.answer(headers, body)
+                asked = Asked(self.path, headers, self.rfile.read(size))
+                outer.asked.append(asked)
+                status, said = outer.answer(asked)
+                if status == 0:
+                    self.wfile.write(said)
+                    self.close_connection = True
+                    return
                 self.send_response(status)
+                for name, value in outer.more.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(said)))
                 self.end_headers()
                 self.wfile.write(said)
@@ -371,9 +390,9 @@ class Hub:
         """Every event that was sent here, in order of arrival."""
         return [
             event
-            for where, _, body in tuple(self.asked)
-            if where.startswith(path) and body
-            for event in json.loads(body)
+            for one in tuple(self.asked)
+            if one.path.startswith(path)
+            for event in one.events()
         ]
 
     def close(self) -> None:
