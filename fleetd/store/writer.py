@@ -13,7 +13,7 @@ from trio.lowlevel import Abort, RaiseCancelT
 
 from fleetd.errors import StoreError
 
-LINGER = 0.15  # of the last commit's time; measured best under 64 clients
+REQUEST_S = 60e-6  # what one request costs the loop, roughly (measured)
 LINGER_MOST = 0.02  # seconds: a commit that hung says nothing about the next one
 MAX_JOINED = 4096
 T = TypeVar("T")
@@ -40,8 +40,10 @@ class Writer:
     synced, hears how that went, and returns one result a write. Statements run in the
     loop's thread and only the sync in a thread of its own: two threads at the
     interpreter's lock cost three times what the second core gave (measured). While one
-    commit syncs, the next one gathers. `fold()` gives the work that is due between two
-    commits, when everybody has been answered: it runs where the syncs do.
+    commit syncs, the next one gathers: half of those who write at a time, so that disk
+    and loop both stay busy, or all of them where the disk is the slower of the two; a
+    lone writer never waits. `fold()` gives the work that is due between two commits,
+    when everybody has been answered: it runs where the syncs do.
     """
 
     def __init__(
@@ -58,6 +60,11 @@ class Writer:
         self._threads = threads
         self._pending: list[Waiter] = []
         self._flying: list[Waiter] = []
+        self._steps: Steps | None = None  # of the commit that is under way
+        self._aloft = False  # the log's thread is at work
+        self._answer: outcome.Outcome[Exception | None] | None = None  # it came back
+        self._enough = 1  # writes that begin the next commit
+        self._lingers_until = 0.0
         self._sleeper: trio.lowlevel.Task | None = None
         self._bell = threading.Semaphore(0)
         self._state = "open"
@@ -79,8 +86,7 @@ class Writer:
             return await self._inline(write)
         expires = time.monotonic() + within if within is not None else float("inf")
         waiter = Waiter(write, trio.lowlevel.current_task(), expires)
-        self._pending.append(waiter)
-        self._wake_up()
+        self._line_up(waiter)
 
         def abort(_: RaiseCancelT) -> Abort:
             waiter.task = None
@@ -93,8 +99,7 @@ class Writer:
         if not self._threads:
             self._commit_now(write)
         elif self._state == "open":
-            self._pending.append(Waiter(write, None, float("inf")))
-            self._wake_up()
+            self._line_up(Waiter(write, None, float("inf")))
 
     def expire(self) -> None:
         """Wake those that waited longer than they may; one look serves them all."""
@@ -127,37 +132,102 @@ class Writer:
         self._state = "closing"
         self._wake_up()
 
+    def _line_up(self, waiter: Waiter) -> None:
+        """Take a place; whoever makes it enough begins the commit, here and now.
+
+        The scheduler comes to the writer's own task only when all others had their
+        turn: by then everybody would be in one commit, and the loop idle while it syncs.
+        """
+        self._pending.append(waiter)
+        if self._busy or len(self._pending) < self._enough:
+            self._wake_up()
+            return
+        try:
+            self._start()
+        except BaseException:
+            waiter.task, self._state = None, "broken"
+            self._wake_up()
+            raise
+
+    @property
+    def _busy(self) -> bool:
+        return self._steps is not None or self._aloft
+
     async def _run(self) -> None:
         while True:
-            if not self._pending:
-                if self._state != "open":
-                    return
-                self._sleeper = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(_never)
-            if len(self._flying) > 1:  # others are on their way as well
-                await trio.sleep(min(self.last_commit_s * LINGER, LINGER_MOST))
-            self._flying = self._pending[:MAX_JOINED]
-            del self._pending[:MAX_JOINED]
-            began = self.busy_since = time.monotonic()
-            results = await self._drive([waiter.write for waiter in self._flying])
-            self.last_commit_s = time.monotonic() - began
-            self.busy_since = None
-            self.commits += 1
-            self.commit_times(self.last_commit_s)
-            self._settle(results)
-            if fold := self._fold():
-                await self._elsewhere(fold)
+            if self._state == "broken":
+                raise StoreError("a write failed in a way that nobody foresaw")
+            if self._answer is not None:
+                self._land()
+            elif not self._busy and self._is_due():
+                self._start()
+            elif not self._busy and not self._pending and self._state != "open":
+                return
+            else:
+                await self._park()
 
-    async def _drive(self, writes: list[Any]) -> list[Any]:
-        steps = self._commit(writes)
-        fault: Exception | None = None
-        while True:
-            try:
-                steps.send(fault)
-            except StopIteration as end:
-                results: list[Any] = end.value
-                return results
-            fault = await self._elsewhere(self._sync)
+    def _is_due(self) -> bool:
+        if not self._pending:
+            return False
+        enough = len(self._pending) >= self._enough or self._state != "open"
+        return enough or time.monotonic() >= self._lingers_until
+
+    async def _park(self) -> None:
+        """Sleep until something changed, or the time to wait for more is over."""
+        lingers = self._pending and not self._busy
+        left = self._lingers_until - time.monotonic() if lingers else float("inf")
+        with trio.move_on_after(max(0.0, left)):
+            self._sleeper = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._stirred)
+
+    def _stirred(self, _: RaiseCancelT) -> Abort:
+        self._sleeper = None
+        return Abort.SUCCEEDED
+
+    def _start(self) -> None:
+        """Begin a commit of what is in line."""
+        self._flying = self._pending[:MAX_JOINED]
+        del self._pending[:MAX_JOINED]
+        self.busy_since = time.monotonic()
+        self._steps = self._commit([waiter.write for waiter in self._flying])
+        self._step(None)
+
+    def _step(self, fault: Exception | None) -> None:
+        assert self._steps is not None
+        try:
+            self._steps.send(fault)
+        except StopIteration as end:
+            self._finish(end.value)
+        else:
+            self._send_aloft(self._sync)
+
+    def _finish(self, results: list[Any]) -> None:
+        assert self.busy_since is not None
+        now = time.monotonic()
+        self.last_commit_s = now - self.busy_since
+        self._steps = self.busy_since = None
+        self.commits += 1
+        self.commit_times(self.last_commit_s)
+        self._settle(results)
+        at_once = len(self._flying) + len(self._pending)
+        slow = self.last_commit_s > at_once * REQUEST_S
+        self._enough = at_once if slow else (at_once + 1) // 2
+        self._lingers_until = now + min(self.last_commit_s, LINGER_MOST)
+        if fold := self._fold():
+            self._send_aloft(fold)
+
+    def _send_aloft(self, work: Callable[[], Exception | None]) -> None:
+        """Let the log's own thread do what waits for the disk."""
+        self._aloft, self._work = True, work
+        self._bell.release()
+
+    def _land(self) -> None:
+        """Go on with what came back from the log's thread."""
+        assert self._answer is not None
+        answer, self._answer, self._aloft = self._answer, None, False
+        fault = answer.unwrap()
+        if self._steps is not None:
+            self._step(fault)
 
     async def _inline(self, write: Any) -> Any:
         """Commit right here: for virtual time, where no real thread may run."""
@@ -182,20 +252,16 @@ class Writer:
             fold()
         return result
 
-    async def _elsewhere(self, work: Callable[[], T]) -> T:
-        """Run what waits for the disk in the log's own thread."""
-        self._work, self._working = work, trio.lowlevel.current_task()
-        self._bell.release()
-        answer: T = await trio.lowlevel.wait_task_rescheduled(_never)
-        return answer
-
     def _syncer(self) -> None:
         while True:
             self._bell.acquire()
             if self._state == "closed":
                 return
-            answer = outcome.capture(self._work)
-            self._token.run_sync_soon(trio.lowlevel.reschedule, self._working, answer)
+            self._token.run_sync_soon(self._came_back, outcome.capture(self._work))
+
+    def _came_back(self, answer: outcome.Outcome[Exception | None]) -> None:
+        self._answer = answer
+        self._wake_up()
 
     def _wake_up(self) -> None:
         if self._sleeper is not None:
