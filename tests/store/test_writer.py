@@ -136,8 +136,8 @@ async def test_closing_commits_what_is_in_line(disk, nursery):
     await settled()
     disk.writer.close()
     disk.free.set()
-    while disk.written() != ["one", "two"]:
-        await trio.sleep(0.001)  # noqa: ASYNC110  a thread of the writer's own
+    while disk.written() != ["one", "two"]:  # noqa: ASYNC110  a real thread's work
+        await trio.sleep(0.001)
 
     with pytest.raises(StoreError):
         await disk.writer.join("three")
