@@ -493,3 +493,31 @@ async def test_a_record_that_is_sick_for_a_while_keeps_its_place_among_its_vehic
             await house.rest()
 
         assert far.taken == ["p2", "p0", "p1", "p3"]
+
+
+async def test_many_bad_records_among_good_ones_never_hold_the_sink(
+    autojump_clock, tmp_path, far
+):
+    bad = set(range(0, 80, 2))
+    far.answer = refuses(*ids("p", bad))
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(81)))
+        async with house.run():
+            await house.rest()
+
+        assert "held" not in {state for state, _ in house.health.said}
+        assert [one for one, _ in house.dead()] == ids("p", sorted(bad))
+
+
+async def test_even_a_long_row_of_bad_records_ends_at_the_first_good_one(
+    autojump_clock, tmp_path, far
+):
+    """Longer than the window: it grows by what stands accused."""
+    bad = set(range(70))
+    far.answer = refuses(*ids("p", bad))
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(75)))
+        async with house.run():
+            await house.rest(within=DAY)
+
+        assert [one for one, _ in house.dead()] == ids("p", sorted(bad))

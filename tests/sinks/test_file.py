@@ -366,3 +366,15 @@ def test_a_day_file_remembers_a_bounded_number_of_events(tmp_path):
 def test_config_bounds():
     with pytest.raises(ValueError, match="rotate"):
         Config(path=Path("x"), rotate=Size(10))
+
+
+async def test_lines_found_after_a_crash_are_synced_before_they_count(tmp_path):
+    """A killed process leaves lines that no fsync has seen: they look delivered."""
+    async with opened(tmp_path) as write:
+        await write(batch(entries(1)))
+    disk = BrokenDisk()
+    sink = archive(tmp_path, disk)
+    await sink.write(batch(entries(1)))
+    sink.close()
+
+    assert str(tmp_path / "archive" / "2026-11-21-0001.ndjson") in disk.synced
