@@ -112,6 +112,7 @@ async def test_down_time_is_told_and_what_it_means_for_each_source(
     async with desk(tmp_path, world) as here:
         await beats(here, 5)
         await put(here.store, fix(2), source="south", bookmark=("positions", "b"))
+        await put(here.store, fix(3), bookmark=("positions", "c"))
         await beats(here, 5)
         found = await here.ask("/api/ledger")
 
@@ -121,6 +122,9 @@ async def test_down_time_is_told_and_what_it_means_for_each_source(
     assert (
         "down 21 Nov 06:10\N{EN DASH}06:41: what was pushed then may be missing"
         in (north["sentence"])
+    )
+    assert "polling has caught up" in north["sentence"], (
+        "and what was pushed is still gone"
     )
     assert south["verdict"] == "complete", "polling went on where it had stopped"
     assert found["verdict"] == "unknown"

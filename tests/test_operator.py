@@ -8,7 +8,7 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -171,6 +171,34 @@ def test_a_daemon_that_holds_the_folder_and_is_silent_keeps_its_log_to_itself(
             assert f"pid {other.pid}" in done.stderr
             assert "does not answer" in done.stderr
         other.kill()
+
+
+def test_where_the_socket_is_out_of_reach_the_status_port_tells(running: Fleetd):
+    socket = running.folder / "data" / "control.sock"
+    away = socket.rename(socket.with_name("away.sock"))
+    try:
+        found = running.asked("status")
+        changing = running.run("pause", "hub", code=69)
+    finally:
+        away.rename(socket)
+
+    assert running.child is not None
+    assert found["pid"] == running.child.pid
+    assert "does not answer" in changing.stderr
+
+
+def test_the_status_port_of_another_daemon_is_not_believed(
+    running: Fleetd, stopped: Fleetd
+):
+    text = stopped.file.read_text()
+    theirs = text.replace(f":{stopped.status_port}", f":{running.status_port}")
+    stopped.file.write_text(theirs)
+    try:
+        found = stopped.asked("status", code=69)
+    finally:
+        stopped.file.write_text(text)
+
+    assert found["state"] == "stopped"
 
 
 def test_the_window_is_printed_as_it_was_understood(running: Fleetd):
@@ -378,6 +406,3 @@ def test_a_refused_socket_names_the_group(running: Fleetd, tmp_path: Path):
     for line in lines:
         assert f"sudo usermod -aG {grp.getgrgid(12).gr_name}" in line
         assert "not running" not in line
-
-
-Run = Callable[..., subprocess.CompletedProcess[str]]

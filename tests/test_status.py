@@ -422,3 +422,21 @@ async def test_the_status_of_a_source_without_any_half_is_off(
 
     assert found["sources"]["south"]["state"] == "off"
     assert json.dumps(found)
+
+
+async def test_a_year_of_hours_is_not_read_to_say_how_it_is(
+    tmp_path, world, autojump_clock
+):
+    from fleetd.store import stats
+
+    async with desk(tmp_path, world) as here:
+        await put(here.store, fix(1))
+        plan = list(
+            here.store.log.db.execute("EXPLAIN QUERY PLAN " + stats.HOURS, (1, 2, 3))
+        )
+        first = list(
+            here.store.log.db.execute("EXPLAIN QUERY PLAN " + stats.HEARD, (1, 2))
+        )
+
+    for ((*_, detail),) in (plan, first):
+        assert detail.startswith("SEARCH totals USING PRIMARY KEY (scope=? AND hour>?")

@@ -11,7 +11,7 @@ import msgspec
 from fleetd import config
 from fleetd.cli import _client, _show
 
-BODY_SHOWN = 20_000
+BODY_SHOWN = 4_000
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

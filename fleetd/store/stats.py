@@ -15,7 +15,7 @@ from fleetd.store.totals import HOUR_MS
 SUMS = "SELECT scope, kind, outcome, why, n FROM sums"
 HOURS = (
     "SELECT scope, hour, kind, outcome, why, n FROM totals"
-    " WHERE hour >= ? AND hour < ? ORDER BY scope, hour"
+    " WHERE scope = ? AND hour >= ? AND hour < ? ORDER BY hour"
 )
 NAMES = "SELECT id, side, name, provider FROM names"
 EDGE = "SELECT id, newest_seq, newest_raw, received_ms, created_ms FROM log"
@@ -141,8 +141,16 @@ def scopes(db: apsw.Connection) -> Iterator[Scope]:
 
 
 def hours(db: apsw.Connection, first: int, until: int) -> list[Hourly]:
-    """The ledger's rows of the hours from `first` up to and without `until`."""
-    return [Hourly(*row) for row in db.execute(HOURS, (first, until))]
+    """The ledger's rows of the hours from `first` up to and without `until`.
+
+    Scope by scope, as the rows lie: a year of other hours is not looked at.
+    """
+    numbers = [0, *(one.id for one in scopes(db))]
+    return [
+        Hourly(*row)
+        for number in numbers
+        for row in db.execute(HOURS, (number, first, until))
+    ]
 
 
 def last_taken(db: apsw.Connection) -> dict[int, int]:
