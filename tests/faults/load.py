@@ -19,10 +19,14 @@ from tests.bench import corpus
 
 PATIENCE_S = 15.0
 REST_S = 0.02
-Make = Callable[[int], tuple[str, bytes]]
+PAGE = 250
+Made = tuple[
+    frozenset[str], bytes
+]  # the events it makes, by kind and id, and the request
+Make = Callable[[int], Made]
 
 
-def mixed(number: int) -> tuple[str, bytes]:
+def mixed(number: int) -> Made:
     """Mostly points; now and then a violation (the safety lane) and a vehicle (the directory)."""
     if number % 100 == 7:
         return violation(number)
@@ -31,14 +35,28 @@ def mixed(number: int) -> tuple[str, bytes]:
     return point(number)
 
 
-def point(number: int, later: timedelta = timedelta()) -> tuple[str, bytes]:
-    """A location, its name in the log, and the request that brings it."""
+def point(number: int, later: timedelta = timedelta()) -> Made:
+    """One location."""
     at = datetime.now(UTC) + later
     body = corpus.body(number, at, random.Random(number)).encode()
-    return f"position {corpus.uuid(number)}", corpus.request(body)
+    return frozenset({f"position {corpus.uuid(number)}"}), corpus.request(body)
 
 
-def violation(number: int) -> tuple[str, bytes]:
+def page(number: int) -> Made:
+    """Many points of much text in one request, as Motive sends them when it catches up."""
+    at, chance = datetime.now(UTC), random.Random(number)
+    numbers = range(number * PAGE, (number + 1) * PAGE)
+    bodies = [
+        corpus.body(one, at, chance).replace(
+            '"description":"', f'"description":"{chance.randbytes(1000).hex()} '
+        )
+        for one in numbers
+    ]
+    names = frozenset(f"position {corpus.uuid(one)}" for one in numbers)
+    return names, corpus.request(f"[{','.join(bodies)}]".encode())
+
+
+def violation(number: int) -> Made:
     told = {
         "action": "hos_violation_upserted",
         "id": number,
@@ -48,10 +66,10 @@ def violation(number: int) -> tuple[str, bytes]:
         "end_time": None,
         "user": {"id": 10769630, "first_name": "Dana", "last_name": "Whitfield"},
     }
-    return f"duty {number}", corpus.request(json.dumps(told).encode())
+    return frozenset({f"duty {number}"}), corpus.request(json.dumps(told).encode())
 
 
-def vehicle(number: int) -> tuple[str, bytes]:
+def vehicle(number: int) -> Made:
     told = {
         "action": "vehicle_upserted",
         "id": number,
@@ -61,7 +79,7 @@ def vehicle(number: int) -> tuple[str, bytes]:
         "updated_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "trigger": "updated",
     }
-    return f"vehicle {number}", corpus.request(json.dumps(told).encode())
+    return frozenset({f"vehicle {number}"}), corpus.request(json.dumps(told).encode())
 
 
 class Line:
@@ -125,7 +143,6 @@ class Load:
     ) -> None:
         self.acked: set[str] = set()
         self.acked_after: set[str] = set()  # sent when a call had failed already
-        self.sent: set[str] = set()
         self.answers: Counter[int] = Counter()
         self.wrong: list[str] = []
         self.retry_after: set[str] = set()
@@ -168,16 +185,16 @@ class Load:
     def _run(self, numbers: count[int]) -> None:
         line = Line(self._port)
         for number in numbers:
-            name, request = self._make(number)
-            while not self._stop.is_set() and not self._taken(line, name, request):
+            made = self._make(number)
+            while not self._stop.is_set() and not self._taken(line, made):
                 time.sleep(REST_S)
             if self._stop.is_set():
                 break
             time.sleep(self._rest)
         line.close()
 
-    def _taken(self, line: Line, name: str, request: bytes) -> bool:
-        self.sent.add(name)
+    def _taken(self, line: Line, made: Made) -> bool:
+        names, request = made
         began, after = time.monotonic(), self._failed() > 0
         try:
             status, headers, body = line.post(request)
@@ -190,16 +207,16 @@ class Load:
             self.retry_after.add(headers.get("retry-after", ""))
             return False
         counts = json.loads(body)
-        if counts["stored"] + counts["duplicate"] != 1:
-            self.wrong.append(f"{name}: {body.decode()}")
-        os.write(self._record, name.encode() + b"\n")
-        self.acked.add(name)
+        if counts["stored"] + counts["duplicate"] != len(names):
+            self.wrong.append(f"{names}: {body.decode()}")
+        os.write(self._record, "".join(f"{name}\n" for name in names).encode())
+        self.acked |= names
         if after:
-            self.acked_after.add(name)
+            self.acked_after |= names
         return True
 
 
-def send(port: int, made: tuple[str, bytes], patience: float = PATIENCE_S) -> int:
+def send(port: int, made: Made, patience: float = PATIENCE_S) -> int:
     """Send one; its status."""
     line = Line(port, patience)
     try:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tests.bench import corpus
 from tests.faults.daemon import Daemon
-from tests.faults.load import Load, point, send
+from tests.faults.load import PAGE, Load, page, point, send
 from tests.faults.oracle import check_archive, lines, look, lost
+from tests.faults.shim import Faults
 
 FRESH_WITHIN_S = 2.0
 FAR = 1_000_000_000  # numbers of events that are sent by hand
@@ -76,6 +77,35 @@ def test_a_daemon_killed_at_any_moment_loses_and_doubles_nothing(
     daemon.until_delivered()
     assert load.wrong == []
     finished(daemon, load, tmp_path)
+
+
+def test_a_kill_while_the_oldest_are_let_go_of_loses_and_doubles_nothing(
+    tmp_path: Path,
+    make_daemon: Callable[..., Daemon],
+    rounds: Callable[[int], int],
+    seed: int,
+) -> None:
+    chance = random.Random(seed)
+    faults = Faults(tmp_path, tmp_path / "one" / "data")
+    faults.clock(kept=True)
+    daemon = make_daemon(store='max_disk = "64MiB"', environ=faults.environ)
+    with Load(daemon.port, tmp_path / "acked", clients=1, make=page) as load:
+        for number in range(rounds(6)):
+            daemon.begin()
+            load.until_acked(PAGE * (100 if number == 0 else 10), within=60)
+            load.wait(chance.uniform(0, 1.5))
+            acked = load.so_far()
+            daemon.kill()
+            seen = look(daemon.data, tmp_path / "copy")
+            assert lost(acked, seen, daemon.archive) == set()
+            check_archive(seen, daemon.archive)
+        daemon.begin()
+    daemon.until_delivered()
+    assert daemon.stop() == 0
+    seen = look(daemon.data, tmp_path / "copy")
+    assert min(seen.names) > 1
+    assert lost(load.acked, seen, daemon.archive) == set()
+    check_archive(seen, daemon.archive)
 
 
 def passes(daemon: Daemon, number: int) -> None:

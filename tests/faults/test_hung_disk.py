@@ -43,7 +43,7 @@ def test_a_hung_disk_is_answered_503_in_time_and_forgotten_when_it_ends(
     everything(daemon, load, tmp_path)
 
 
-@pytest.mark.parametrize("seconds", [0.005, 0.1, 0.8])
+@pytest.mark.parametrize("seconds", [0.005, 0.1, 2.0])
 def test_slow_syncs_slow_the_answers_and_lose_nothing(
     tmp_path: Path, make_daemon: Callable[..., Daemon], seconds: float
 ) -> None:
@@ -53,7 +53,7 @@ def test_slow_syncs_slow_the_answers_and_lose_nothing(
     with Load(daemon.port, tmp_path / "acked", make=point) as load:
         load.until_acked(8)
         faults.slow_syncs(seconds)
-        load.until_acked(8)
+        load.until_acked(4, within=60)
         load.wait(1)
         acked = load.so_far()
         daemon.kill()
@@ -66,16 +66,15 @@ def test_slow_syncs_slow_the_answers_and_lose_nothing(
     everything(daemon, load, tmp_path)
 
 
-@pytest.mark.parametrize("seconds", [2.0, 4.0])
 def test_a_disk_slower_than_the_patience_of_vendors_gets_503_and_keeps_all(
-    tmp_path: Path, make_daemon: Callable[..., Daemon], seconds: float
+    tmp_path: Path, make_daemon: Callable[..., Daemon]
 ) -> None:
     faults = Faults(tmp_path, tmp_path / "one" / "data")
     daemon = make_daemon(environ=faults.environ)
     daemon.begin()
     with Load(daemon.port, tmp_path / "acked", make=point) as load:
         load.until_acked(8)
-        faults.slow_syncs(seconds)
+        faults.slow_syncs(4.0)
         daemon.until(lambda: load.answers[503] >= 4, "503 for all of them")
         faults.slow_syncs(0)
         load.until_acked(8)
