@@ -17,6 +17,7 @@ from fleetd.web.wire import wire_of
 
 PAUSE: Final = 0.1
 QUIET: Final = 60.0
+GRACE: Final = 0.25  # seconds in which a request on its way to us still arrives
 PARTING: Final = 128
 SHORTAGES: Final = frozenset(
     (
@@ -84,14 +85,19 @@ class Door:
         self._shared.closing = True
         for scope in self._listening:
             scope.cancel()
+        with trio.move_on_after(min(GRACE, within)):
+            await self._gone()
         for peer in self._peers:
             if peer.phase == IDLE:
                 peer.scope.cancel()
-        with trio.move_on_after(within):
-            while self._peers:
-                await self._changed.park()
+        with trio.move_on_after(max(within - GRACE, 0)):
+            await self._gone()
         for peer in self._peers:
             peer.scope.cancel()
+
+    async def _gone(self) -> None:
+        while self._peers:
+            await self._changed.park()
 
     async def welcome(self, stream: trio.abc.Stream) -> None:
         """Serve one peer to its end; nothing it does reaches the others."""

@@ -170,7 +170,7 @@ class Peer:
         while self.at == len(self.buffer):
             self.buffer, self.at = b"", 0
             self.phase, self.since = IDLE, self._shared.now
-            if self._shared.closing or not await self._listen():
+            if not await self._listen():
                 return None
             self._skip_empty_line()
         end = self.buffer.find(BLANK, self.at)
