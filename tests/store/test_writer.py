@@ -164,3 +164,21 @@ async def test_a_bug_in_a_write_ends_the_writer_and_leaves_nobody_waiting():
 
     assert len(heard) == 2
     assert all(isinstance(one, StoreError) for one in ended.value.exceptions)
+
+
+async def test_the_log_is_folded_after_the_answers_and_where_the_syncs_are(nursery):
+    disk, folded, answered = Disk(), [], []
+
+    def fold():
+        if folded or len(disk.commits) < 2:
+            return None
+        return lambda: folded.append((threading.current_thread().name, list(answered)))
+
+    disk.writer = Writer(disk.commit, disk.sync, fold, threads=True)
+    nursery.start_soon(disk.writer.run)
+    for name in ("one", "two", "three"):
+        answered.append(await disk.writer.join(name))
+    disk.writer.close()
+
+    assert [thread for thread, _ in folded] == ["log"]
+    assert disk.commits == [["one"], ["two"], ["three"]]

@@ -1,0 +1,138 @@
+"""Facts and directory records: known when they are on the disk, and told once a change."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetd.directory import KEPT, Directory
+from fleetd.event import Position, millis, unpack
+from tests.conftest import MORNING
+from tests.store.deeds import appended, fix, opened, put, rows, stored, truck
+
+NOON = MORNING + timedelta(hours=6)
+VIN = "1FTFW1ET5DFC10312"
+
+
+async def numbers(store):
+    found = [
+        unpack(body) for (body,) in rows(store, "SELECT body FROM events ORDER BY seq")
+    ]
+    return [one.number for one in found]
+
+
+async def test_a_record_is_told_when_it_changes_returns_and_changes_again(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        for number in ("A", "A", "B", "B", "A", "A", "B", "A"):
+            await put(store, truck(number))
+
+        assert await numbers(store) == ["A", "B", "A", "B", "A"]
+
+
+async def test_the_same_over_restarts(autojump_clock, tmp_path, world):
+    for number in ("A", "B", "A", "A", "B"):
+        async with opened(tmp_path, world) as store:
+            await put(store, truck(number))
+    async with opened(tmp_path, world) as store:
+        assert await numbers(store) == ["A", "B", "A", "B"]
+
+
+async def test_one_listing_twice_before_the_first_is_on_the_disk_is_one_change(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        await put(store, truck("A"))
+        both = [appended(store, truck("B")), appended(store, truck("B"))]
+        for one in both:
+            await store.append(one)
+
+        assert await numbers(store) == ["A", "B"]
+
+
+async def test_an_older_copy_that_comes_late_does_not_stand(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        await put(store, truck("new", revision=5))
+        await put(store, truck("old", revision=3))
+        before = store.directory.record("north", 16, "v1")
+    async with opened(tmp_path, world) as store:
+        after = store.directory.record("north", 16, "v1")
+
+        assert before.revision == after.revision == 5
+        assert before == after
+
+
+async def test_later_facts_do_not_rewrite_history(autojump_clock, tmp_path, world):
+    async with opened(tmp_path, world) as store:
+        await put(store, fix(1, at=NOON))
+        await put(store, truck("T-1", at=MORNING, vin=VIN))
+        await put(store, fix(2, at=NOON))
+        await put(store, truck("T-2", at=NOON + timedelta(hours=1), vin=VIN))
+        await put(store, fix(3, at=NOON))
+        await put(store, fix(4, at=NOON + timedelta(hours=2)))
+        found = [
+            unpack(body)
+            for (body,) in rows(store, "SELECT body FROM events ORDER BY seq")
+        ]
+        fixes = [
+            (one.id, one.number, one.vin) for one in found if isinstance(one, Position)
+        ]
+
+        assert fixes == [
+            ("p1", None, None), ("p2", "T-1", VIN), ("p3", "T-1", VIN), ("p4", "T-2", VIN),
+        ]  # fmt: skip
+
+
+async def test_facts_are_the_same_after_a_restart(autojump_clock, tmp_path, world):
+    async with opened(tmp_path, world) as store:
+        await put(store, truck("T-1", at=MORNING, vin=VIN))
+    async with opened(tmp_path, world) as store:
+        await put(store, fix(1, at=NOON))
+        found = unpack(rows(store, "SELECT body FROM events ORDER BY seq DESC")[0][0])
+
+        assert (found.number, found.vin) == ("T-1", VIN)
+
+
+async def test_a_fact_that_did_not_reach_the_disk_is_not_known(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        store.log._filled_up("by a test")
+        try:
+            await put(store, truck("T-1", at=MORNING))
+        except Exception:  # noqa: BLE001  refused; that is another test
+            pass
+
+        assert store.directory.known("north", "v1", "number", millis(NOON)) is None
+        assert stored(store) == []
+
+
+@given(
+    facts=st.lists(
+        st.tuples(st.integers(0, 30), st.sampled_from("abc")), min_size=1, max_size=40
+    ),
+    asked=st.integers(-1, 31),
+)
+def test_the_newest_fact_no_later_than_the_fix_is_the_one(facts, asked):
+    directory, plain = Directory(), {}
+    for at, value in facts:
+        directory.put("north", "v1", "number", at, value)
+        plain[at] = value
+    fitting = [at for at in plain if at <= asked]
+    wanted = plain[max(fitting)] if fitting else None
+
+    assert directory.known("north", "v1", "number", asked) == wanted
+
+
+def test_facts_of_one_name_are_bounded():
+    directory = Directory()
+    for at in range(KEPT * 3):
+        directory.put("north", "v1", "number", at, str(at))
+
+    assert directory.known("north", "v1", "number", 10**9) == str(KEPT * 3 - 1)
+    assert directory.known("north", "v1", "number", KEPT) is None
