@@ -61,6 +61,10 @@ BOOKMARK = (
     "INSERT OR REPLACE INTO bookmarks(source, feed, value, success_ms)"
     " VALUES (:source, :feed, :value, :now)"
 )
+HEARD = (
+    "INSERT OR REPLACE INTO kept(name, value)"
+    " VALUES ('heard:' || ?, json_object('ms', ?))"
+)
 FIRST = "SELECT body, revision FROM events WHERE seq = ?"
 UNDEAD = "DELETE FROM dead WHERE id = ?"
 Groups: TypeAlias = "Counter[tuple[str, str, int, int]]"  # source, kind, lane, hour
@@ -79,6 +83,7 @@ class Appends:
         self.asides: list[tuple[Any, ...]] = []
         self.records: list[tuple[Any, ...]] = []
         self.routed: list[tuple[str, AnyEvent, int, int]] = []
+        self.heard: dict[int, int] = {}  # sources of which no bytes say when
 
     def take(self, appends: Sequence[Append]) -> list[Counts]:
         """Decide what is new, write it, and answer the counts of each append."""
@@ -92,6 +97,8 @@ class Appends:
         spread(db, RAW, self.raws)
         spread(db, ASIDES, self.asides)
         spread(db, RECORDS, self.records, NEWER)
+        for source, received_ms in self.heard.items():
+            db.execute(HEARD, (source, received_ms))
         self._facts(appends)
         self._route()
         return counts
@@ -119,6 +126,8 @@ class Appends:
             tx.count(source, hour, one.kind, "made")
         if append.raw and (stored or dead or append.filtered):
             self._raw(append, source, raw)
+        else:
+            self.heard[source] = append.received_ms
         self._records(append, source, hour)
         again = len(append.made) - stored + len(append.dead) - dead
         return Counts(stored, again, len(append.filtered), dead)

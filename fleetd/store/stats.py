@@ -38,6 +38,8 @@ LAST_TAKEN = (
 LAST_RAW = (
     "SELECT source, max(received_ms) FROM"
     " (SELECT source, received_ms FROM raw ORDER BY id DESC LIMIT 5000) GROUP BY source"
+    " UNION ALL SELECT CAST(substr(name, 7) AS INTEGER), value ->> '$.ms' FROM kept"
+    " WHERE name GLOB 'heard:*'"
 )
 HEARD = (
     "SELECT DISTINCT hour FROM totals"
@@ -159,8 +161,11 @@ def last_taken(db: apsw.Connection) -> dict[int, int]:
 
 
 def last_raw(db: apsw.Connection) -> dict[int, int]:
-    """When each source last sent something that was kept, of the newest bodies."""
-    return dict(db.execute(LAST_RAW))
+    """When each source last sent something, of the newest bodies and of what left none."""
+    found: dict[int, int] = {}
+    for source, received_ms in db.execute(LAST_RAW):
+        found[source] = max(received_ms, found.get(source, 0))
+    return found
 
 
 def longest_silence(db: apsw.Connection, source: int, since_ms: int) -> int | None:
