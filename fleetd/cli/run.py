@@ -22,7 +22,9 @@ logger = structlog.get_logger()
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--show", action="store_true", help="print events as they come, as `events` does"
+        "--show",
+        action="store_true",
+        help="print events as they come, as `events` does",
     )
 
 

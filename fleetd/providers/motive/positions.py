@@ -97,7 +97,9 @@ def lenient(record: Wire) -> Position:
     if vehicle is None:
         raise PayloadError("vehicle_id is missing")
     if at is None:
-        raise PayloadError(f"located_at is missing or unreadable (vehicle {str(vehicle)[:40]})")
+        raise PayloadError(
+            f"located_at is missing or unreadable (vehicle {str(vehicle)[:40]})"
+        )
     kind, speed = words(record, "type"), number(record, "speed")
     units = metric(record)
     return Position(
