@@ -247,3 +247,32 @@ async def test_a_full_disk_is_told_and_not_taken_for_done(
 
     assert found.status == 503
     assert found.json["exit"] == 74
+
+
+async def test_a_log_set_aside_alarms_over_restarts_until_an_operator_has_seen_it(
+    tmp_path, world, autojump_clock
+):
+    folder = tmp_path / "data"
+    async with desk(tmp_path, world) as here:
+        await put(here.store, fix(1))
+    (folder / "log.sqlite").write_bytes(b"no log at all " * 1000)
+    for suffix in ("-wal", "-shm"):
+        (folder / f"log.sqlite{suffix}").unlink(missing_ok=True)
+    async with desk(tmp_path, world) as here:
+        assert (await here.status())["state"] == "unhealthy"
+    async with desk(tmp_path, world) as here:
+        alarmed = await here.status()
+        done = await here.do("resume", name="log")
+        after = await here.status()
+        again = await here.say("resume", name="log")
+    async with desk(tmp_path, world) as here:
+        restarted = await here.status()
+
+    (aside,) = folder.glob("aside-*")
+    assert alarmed["state"] == "unhealthy"
+    assert "fleetd resume log" in alarmed["reasons"][0]
+    assert "stays where it is" in done["told"]
+    assert not any("set aside" in one for one in after["reasons"])
+    assert again.status == 400
+    assert not any("set aside" in one for one in restarted["reasons"])
+    assert (aside / "log.sqlite").read_bytes().startswith(b"no log at all")

@@ -24,6 +24,9 @@ def switch(chosen: argparse.Namespace, action: str) -> int:
     if chosen.json:
         _show.document(found)
         return 0
+    if told := found.get("told"):
+        print(f"{found['name']}: {told}")
+        return 0
     word = "paused" if found["paused"] else "running"
     if not found["changed"]:
         print(f"{found['name']} is {word} already")

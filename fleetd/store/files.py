@@ -146,7 +146,7 @@ def set_aside(folder: Path, why: str) -> Path:
     name = f"aside-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
     aside = next(
         place
-        for place in (folder / f"{name}{n or ''}" for n in "0123456789abcdef")
+        for place in (folder / f"{name}{n}" for n in ("", *"123456789abcdef"))
         if not place.exists()
     )
     aside.mkdir()
@@ -159,16 +159,23 @@ def set_aside(folder: Path, why: str) -> Path:
 
 
 def asides(folder: Path) -> str:
-    """What to say of logs that were set aside; moving their folders away ends it."""
+    """What to say of logs that were set aside, until somebody says that it was seen."""
     found = sorted(folder.glob("aside-*/why.txt"))
     if not found:
         return ""
     why = found[-1].read_text(errors="replace").strip()
     more = f", and {len(found) - 1} before it" if len(found) > 1 else ""
     return (
-        f"a damaged log was set aside ({why}){more}: look at {found[-1].parent}, then "
-        "move that folder away"
+        f"a damaged log was set aside ({why}){more}: look at {found[-1].parent}, then: "
+        "fleetd resume log"
     )
+
+
+def acknowledge(folder: Path) -> None:
+    """Those that were set aside have been seen: their folders stay, and alarm nobody."""
+    for note in folder.glob("aside-*/why.txt"):
+        note.rename(note.with_name("why.seen.txt"))
+        sync_folder(note.parent)
 
 
 def write_down(path: Path, text: str) -> None:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 from fleetd import when
 from fleetd.errors import UsageError
 from fleetd.event import LANES, millis, stamp
-from fleetd.store import stats
+from fleetd.store import files, stats
 from fleetd.store.counting import count_waiting
 from fleetd.tasks.control.order import Order, known
 
 if TYPE_CHECKING:
     from fleetd.tasks.board import Board
+
+LOG = "log"  # what `resume` calls a log that was set aside
+SEEN = "taken note of; what was set aside stays where it is"
 
 
 async def pause(board: Board, order: Order) -> dict[str, Any]:
@@ -21,7 +24,9 @@ async def pause(board: Board, order: Order) -> dict[str, Any]:
 
 
 async def resume(board: Board, order: Order) -> dict[str, Any]:
-    """Go on."""
+    """Go on; for `log`, take note that an operator saw that one was set aside."""
+    if order.text("name") == LOG and board.store.aside:
+        return await _acknowledge(board)
     return await _switch(board, order, paused=False)
 
 
@@ -39,6 +44,16 @@ async def _switch(board: Board, order: Order, *, paused: bool) -> dict[str, Any]
         "paused": paused,
         "changed": was != paused,
     }
+
+
+async def _acknowledge(board: Board) -> dict[str, Any]:
+    store = board.store
+    await store.world.in_thread(lambda: files.acknowledge(store.folder))
+    store.aside = ""
+    return {
+        "name": LOG, "source": False, "sink": False, "receives": False,
+        "paused": False, "changed": True, "told": SEEN,
+    }  # fmt: skip
 
 
 async def skip(board: Board, order: Order) -> dict[str, Any]:
