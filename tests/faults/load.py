@@ -144,6 +144,7 @@ class Load:
         self.acked: set[str] = set()
         self.acked_after: set[str] = set()  # sent when a call had failed already
         self.answers: Counter[int] = Counter()
+        self.broken = 0  # requests that were sent whole and got no answer
         self.wrong: list[str] = []
         self.retry_after: set[str] = set()
         self.slowest = 0.0
@@ -161,8 +162,12 @@ class Load:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def no_more(self) -> None:
+        """Let each wait for the answer it waits for now, and then end."""
         self._stop.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.no_more()
         for thread in self._threads:
             thread.join()
         os.close(self._record)
@@ -198,8 +203,12 @@ class Load:
         began, after = time.monotonic(), self._failed() > 0
         try:
             status, headers, body = line.post(request)
+        except ConnectionRefusedError:
+            self.answers[0] += 1
+            return False
         except OSError:
             self.answers[0] += 1
+            self.broken += 1
             return False
         self.slowest = max(self.slowest, time.monotonic() - began)
         self.answers[status] += 1

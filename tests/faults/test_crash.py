@@ -79,6 +79,29 @@ def test_a_daemon_killed_at_any_moment_loses_and_doubles_nothing(
     finished(daemon, load, tmp_path)
 
 
+def test_a_first_start_that_is_killed_anywhere_leaves_a_folder_that_works(
+    tmp_path: Path,
+    make_daemon: Callable[..., Daemon],
+    rounds: Callable[[int], int],
+    seed: int,
+) -> None:
+    """The one migration there is runs in the first start."""
+    chance = random.Random(seed)
+    for number in range(rounds(6)):
+        daemon = make_daemon(f"fresh{number}")
+        log = daemon.data / "log.sqlite"
+        daemon.start()
+        daemon.until(log.exists, "the log to appear")
+        time.sleep(chance.choice([0, 0.001, 0.005, 0.02, 0.05]))
+        daemon.kill()
+        look(daemon.data, tmp_path / "copy")
+        daemon.begin()
+        passes(daemon, FAR + number)
+        assert daemon.stop() == 0
+        assert list(daemon.data.glob("aside-*")) == []
+        assert len(look(daemon.data, tmp_path / "copy").names) == 1
+
+
 def test_a_kill_while_the_oldest_are_let_go_of_loses_and_doubles_nothing(
     tmp_path: Path,
     make_daemon: Callable[..., Daemon],
@@ -90,7 +113,7 @@ def test_a_kill_while_the_oldest_are_let_go_of_loses_and_doubles_nothing(
     faults.clock(kept=True)
     daemon = make_daemon(store='max_disk = "64MiB"', environ=faults.environ)
     with Load(daemon.port, tmp_path / "acked", clients=1, make=page) as load:
-        for number in range(rounds(6)):
+        for number in range(rounds(4)):
             daemon.begin()
             load.until_acked(PAGE * (100 if number == 0 else 10), within=60)
             load.wait(chance.uniform(0, 1.5))

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.daemon import Daemon
 from tests.faults.load import Load
 from tests.faults.oracle import check_archive, look, lost
-from tests.faults.shim import FOR_EVER, OPEN, SYNC, WRITE, Faults
+from tests.faults.shim import FOR_EVER, LOG_ONLY, OPEN, SYNC, WRITE, Faults
 
 DISK, CONFIG = 74, 78
 SWEEP_S = 1.0
@@ -74,15 +74,16 @@ def swept(rounds: Callable[[int], int], short: Sequence[int]) -> Sequence[int]:
 def test_after_a_failed_sync_nothing_is_acknowledged_and_it_exits_74(
     bench: Bench, rounds: Callable[[int], int]
 ) -> None:
-    for n in swept(rounds, (0, 1, 2, 7, 40)):
+    calls = [(SYNC, n) for n in swept(rounds, (0, 1, 2, 7, 40))]
+    for kind, n in (*calls, (SYNC | LOG_ONLY, 0), (SYNC | LOG_ONLY, 1)):
         bench.begins()
         with bench.load() as load:
             load.until_acked(5)
-            bench.faults.fail(SYNC, errno.EIO, after=n, times=1)
+            bench.faults.fail(kind, errno.EIO, after=n, times=1)
             code = bench.daemon.ended()
         bench.acked |= load.acked
 
-        assert (code, load.acked_after) == (DISK, set()), f"sync {n}"
+        assert (code, load.acked_after) == (DISK, set()), f"sync {kind}, {n}"
         bench.has_everything()
     bench.starts_clean()
 
@@ -91,15 +92,16 @@ def test_after_a_failed_sync_nothing_is_acknowledged_and_it_exits_74(
 def test_a_failed_write_costs_no_acknowledged_event(
     bench: Bench, rounds: Callable[[int], int], times: int
 ) -> None:
-    for n in swept(rounds, (0, 1, 4, 30)):
+    calls = [(WRITE, n) for n in swept(rounds, (0, 1, 4, 30))]
+    for kind, n in (*calls, (WRITE | LOG_ONLY, 1)):
         bench.begins()
         with bench.load() as load:
             load.until_acked(5)
-            bench.faults.fail(WRITE, errno.EIO, after=n, times=times)
+            bench.faults.fail(kind, errno.EIO, after=n, times=times)
             code = bench.daemon.ended()
         bench.acked |= load.acked
 
-        assert code == DISK, f"write {n}"
+        assert code == DISK, f"write {kind}, {n}"
         bench.has_everything()
     bench.starts_clean()
 
