@@ -179,7 +179,6 @@ async def test_a_silence_is_judged_by_the_longest_of_two_weeks(
     tmp_path, world, autojump_clock
 ):
     async with desk(tmp_path, world) as here:
-        await here.store.remember("verified:north", {"mark": "x"})
         for n in range(8):
             await put(here.store, fix(n))
             await trio.sleep(3 * 3600)
@@ -411,6 +410,28 @@ async def test_unproven_secrets_are_said_where_bodies_wait_for_them(
     north = found["sources"]["north"]
     assert north["unverified"] == 1
     assert "fleetd dead retry --unverified north" in north["why"]
+    assert found["state"] == "degraded"
+
+
+async def test_a_secret_changed_for_a_wrong_one_is_said_though_another_was_proven(
+    tmp_path, world, autojump_clock
+):
+    from fleetd.store.small import Unverified
+    from fleetd.tasks.listen import mark_of
+
+    changed = HOUSE.replace("north-secret", "another-secret")
+    async with desk(tmp_path, world) as here:
+        right = {"mark": mark_of(["north-secret"])}
+        await here.store.remember("verified:north", right)
+        await put(here.store, fix(1))
+        await here.store.join(Unverified("north", 1, "192.0.2.1", "no", "{}", b"x"))
+        before = await here.status()
+    async with desk(tmp_path, world, changed) as here:
+        found = await here.status()
+
+    assert before["sources"]["north"]["state"] == "ok", "strangers alone alarm nobody"
+    assert found["sources"]["north"]["state"] == "waiting"
+    assert "Fix sources.north.webhook_secret" in found["sources"]["north"]["why"]
     assert found["state"] == "degraded"
 
 

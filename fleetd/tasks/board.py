@@ -17,6 +17,7 @@ from fleetd.event import LANES, millis
 from fleetd.metrics import Metrics
 from fleetd.providers.contract import Provider
 from fleetd.store import Store, stats
+from fleetd.tasks.listen import mark_of
 from fleetd.tasks.report.document import Live, Pulse
 from fleetd.tasks.report.shape import ClockDoc
 from fleetd.tasks.supervise import Health
@@ -77,11 +78,12 @@ class Board:
         self.received[source] = ms
 
     def proven(self, source: str) -> bool:
-        """Whether the source's secrets ever verified anything, or none are needed."""
+        """Whether the secrets of now ever verified anything, or none are needed."""
         table = self.house.sources.get(source)
         if table is None or not table.webhook_secret:
             return True
-        return bool(self.store.recall(f"verified:{source}"))
+        known = self.store.recall(f"verified:{source}").get("mark")
+        return bool(known == mark_of(table.webhook_secret.reveal()))
 
     async def begin(self) -> None:
         """Take up the times of the run before, so that a restart changes none."""

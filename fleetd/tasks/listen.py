@@ -49,9 +49,7 @@ class Gate:
 
     @property
     def mark(self) -> str:
-        """Names these very secrets without telling them."""
-        joined = "\0".join(self.secrets).encode()
-        return blake2b(joined, digest_size=8, person=b"fleetd-verified").hexdigest()
+        return mark_of(self.secrets)
 
     def admit(self, request: Request, key: str, peer: str) -> datetime | None:
         """When the request was signed, if that is known; or `SignatureError`."""
@@ -63,6 +61,12 @@ class Gate:
             return None
         assert self.provider.webhook is not None
         return self.provider.webhook.verify(request, self.secrets)
+
+
+def mark_of(secrets: Sequence[str]) -> str:
+    """Names these very secrets without telling them."""
+    joined = "\0".join(secrets).encode()
+    return blake2b(joined, digest_size=8, person=b"fleetd-verified").hexdigest()
 
 
 def _check_auth(auth: Auth, request: Request, key: str, peer: str) -> None:

@@ -222,16 +222,16 @@ def _quiet(
     live: Live, rows: Rows, name: str, last: int | None
 ) -> tuple[str, str] | None:
     """What there is to say of a source that says nothing."""
-    if name in live.unproven:
-        return "waiting", _unproven(rows, name)
+    doubted = rows.snap.unverified.get(rows.snap.scope("source", name), 0)
+    if name in live.unproven and (doubted or last is None):
+        return "waiting", _unproven(name, doubted)
     if last is None:
         return "waiting", "nothing has arrived yet"
     silent = _silent(live, rows, name, last)
     return ("silent", silent) if silent else None
 
 
-def _unproven(rows: Rows, name: str) -> str:
-    n = rows.snap.unverified.get(rows.snap.scope("source", name), 0)
+def _unproven(name: str, n: int) -> str:
     if not n:
         return "no webhook has come yet"
     return (
