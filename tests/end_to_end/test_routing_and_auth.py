@@ -221,9 +221,17 @@ def test_each_sink_gets_the_kinds_sources_and_vehicles_it_takes(daemon, hub):
     fault = {"action": "fault_code_opened", "id": 5, "vehicle": {"id": 8}}
     for one in (vehicle, fix, fault, {"id": "a", "truck": "T-19"}, {"id": "b"}):
         event(daemon, one)
-    last = "b"
+    lasts = {"/everything": "other", "/faults": "fault", "/gates": "other",
+             "/trucks": "other"}  # fmt: skip
+    for sink, kind in lasts.items():
+        daemon.until(
+            lambda sink=sink, kind=kind: (
+                kind in {one["kind"] for one in hub.events(sink)}
+            ),
+            f"delivery to {sink}",
+        )
     daemon.until(
-        lambda: last in [one["id"] for one in hub.events("/everything")], "delivery"
+        lambda: "b" in {one["id"] for one in hub.events("/everything")}, "the last one"
     )
 
     kinds = {one["kind"] for one in hub.events("/faults")}
