@@ -435,6 +435,28 @@ async def test_a_secret_changed_for_a_wrong_one_is_said_though_another_was_prove
     assert found["state"] == "degraded"
 
 
+async def test_types_that_a_vendor_did_not_have_before_are_shown_as_drift(
+    tmp_path, world, autojump_clock
+):
+    import msgspec
+
+    from fleetd.cli.status import rest
+    from fleetd.event import Other
+    from fleetd.tasks.report import Document
+    from tests.desk import HOOKED
+
+    async with desk(tmp_path, world) as here:
+        here.board.providers["south"] = msgspec.structs.replace(HOOKED, typed=False)
+        await put(here.store, fix(1), Other(id="a", type="new"), Other(id="b"))
+        await put(here.store, Other(id="c"), source="south")
+        found = await here.status()
+    said = "\n".join(rest(msgspec.convert(found, Document)))
+
+    assert found["sources"]["north"]["drift"] == 2
+    assert found["sources"]["south"]["drift"] == 0, "all it sends is `other`"
+    assert "north 2: of types that this fleetd does not know" in said
+
+
 async def test_the_status_of_a_source_without_any_half_is_off(
     tmp_path, world, autojump_clock
 ):

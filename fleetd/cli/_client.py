@@ -190,6 +190,7 @@ class Local:
             jobs=list(rows_of_jobs(db)),
             received=later(times.get("received", {}), received),
             taken=later(times.get("taken", {}), taken),
+            untyped=frozenset(untyped(house)),
             **disk(house),
         )
 
@@ -226,6 +227,14 @@ def later(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]
     return {
         name: max(first.get(name, 0), second.get(name, 0)) for name in {*first, *second}
     }
+
+
+def untyped(house: House) -> Iterator[str]:
+    """The sources whose provider knows no types."""
+    for name, source in house.sources.items():
+        with suppress(ConfigError):
+            if not providers.load(source.provider).typed:
+                yield name
 
 
 def disk(house: House) -> dict[str, Any]:

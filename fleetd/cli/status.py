@@ -156,6 +156,7 @@ def rest(doc: Document) -> Iterator[str]:
     """What each says of itself, dead letters, the log and its disk, clock, jobs, tasks."""
     yield from notes(doc)
     yield from letters(doc)
+    yield from drift(doc)
     yield from log(doc)
     if doc.clock.state != "ok":
         yield f"clock     {doc.clock.state}: {doc.clock.why}"
@@ -188,6 +189,17 @@ def letters(doc: Document) -> Iterator[str]:
     ]
     if kept:
         yield f"unproven  {', '.join(kept)}: bodies whose signature fits no secret"
+
+
+def drift(doc: Document) -> Iterator[str]:
+    found = [
+        f"{name} {many(one.drift)}" for name, one in doc.sources.items() if one.drift
+    ]
+    if found:
+        yield (
+            f"drift     {', '.join(found)}: of types that this fleetd does not know: "
+            "fleetd events --kind other"
+        )
 
 
 def log(doc: Document) -> Iterator[str]:

@@ -102,4 +102,5 @@ class Provider(Struct, frozen=True):
     answer: Callable[[Ask, datetime], bytes] | None = None
     settings: type[Struct] | None = None
     configured: Callable[[Any], Provider] | None = None
+    typed: bool = True  # it knows its types: an event of kind `other` is then drift
     where: str = ""  # where in the vendor's console a webhook is made

@@ -101,6 +101,7 @@ def configured(settings: Settings | None) -> Provider:
         secret_fields=secrets,
         settings=Settings,
         configured=configured,
+        typed=False,
         where="the sender's own settings",
     )
 

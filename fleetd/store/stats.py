@@ -88,6 +88,11 @@ class Sums:
         """The same by reason."""
         return dict(self._why.get((scope, outcome), {}))
 
+    def of_kind(self, scope: int, outcome: str, kind: int) -> int:
+        """How many of an outcome, of one kind."""
+        return sum(n for of, code, what, _, n in self.rows
+                   if (of, code, what) == (scope, kind, outcome))  # fmt: skip
+
     def refused(self, scope: int) -> int:
         """Requests refused; what was kept as unverified is among them by its status."""
         whys = self.whys(scope, "refused")

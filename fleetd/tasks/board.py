@@ -133,6 +133,7 @@ class Board:
             received=self._received(),
             taken=self._taken(),
             unproven=frozenset(n for n in self.house.sources if not self.proven(n)),
+            untyped=frozenset(n for n, one in self.providers.items() if not one.typed),
             growth_per_h=self._growth(),
             fsync_p99_ms=None if p99 is None else p99 * 1000,
             max_disk=store.space.max_disk,

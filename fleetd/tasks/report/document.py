@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from fleetd import __version__
 from fleetd.config import House
-from fleetd.event import millis, moment_of, stamp
+from fleetd.event import CODES, millis, moment_of, stamp
 from fleetd.store import Job, balance, stats
 from fleetd.store.stats import Snapshot
 from fleetd.store.totals import HOUR_MS
@@ -64,6 +64,7 @@ class Live(Struct, frozen=True, kw_only=True):
     received: Mapping[str, int] = {}
     taken: Mapping[str, int] = {}
     unproven: frozenset[str] = frozenset()
+    untyped: frozenset[str] = frozenset()  # sources whose events are all `other`
     growth_per_h: float | None = None
     fsync_p99_ms: float | None = None
     max_disk: int = 0
@@ -168,11 +169,12 @@ def _source(house: House, live: Live, rows: Rows, name: str) -> SourceDoc:
     last = live.received.get(name)
     state, why = _source_state(live, rows, name, feeds, last, receives=source.receives)
     of = snap.sums.of
+    drift = snap.sums.of_kind(number, "stored", CODES["other"])
     return SourceDoc(
         source.provider, state, why, of(number, "received"), of(number, "stored"),
         of(number, "duplicate"), of(number, "filtered"), of(number, "dead"),
-        snap.sums.refused(number), snap.unverified.get(number, 0), _at(last),
-        source.receives, feeds,
+        snap.sums.refused(number), snap.unverified.get(number, 0),
+        0 if name in live.untyped else drift, _at(last), source.receives, feeds,
     )  # fmt: skip
 
 

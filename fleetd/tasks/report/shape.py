@@ -46,7 +46,10 @@ class FeedDoc(Struct, frozen=True):
 
 
 class SourceDoc(Struct, frozen=True):
-    """One source; the counts are of its whole life."""
+    """One source; the counts are of its whole life.
+
+    `drift` are events of a type that its provider does not know, kept as `other`.
+    """
 
     provider: str
     state: str
@@ -58,6 +61,7 @@ class SourceDoc(Struct, frozen=True):
     dead: int
     refused: int
     unverified: int
+    drift: int
     last_received_at: str | None
     receives: bool
     feeds: dict[str, FeedDoc]
