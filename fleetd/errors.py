@@ -101,3 +101,13 @@ class UnreachableError(FleetdError):
 
 class UsageError(FleetdError):
     """What was typed cannot be meant: say what can, exit 2."""
+
+
+def said(fault: BaseException) -> str:
+    """What a fault says of itself, or the one behind it where it says nothing."""
+    seen: BaseException | None = fault
+    while seen is not None:
+        if text := str(seen):
+            return text
+        seen = seen.__cause__ or seen.__context__
+    return ""

@@ -13,7 +13,7 @@ import httpx
 import trio
 from msgspec import Struct
 
-from fleetd.errors import HeldError, RejectedError, TransientError
+from fleetd.errors import HeldError, RejectedError, TransientError, said
 from fleetd.event import Entry
 from fleetd.masking import MASK
 from fleetd.pace import http_date, retry_after
@@ -155,8 +155,8 @@ def _fault(host: str, bad: Exception) -> Exception:
 
 
 def _words(bad: Exception) -> str:
-    said = MASK.mask(str(bad))[:200]
-    return f"{type(bad).__name__}: {said}" if said else type(bad).__name__
+    told = MASK.mask(said(bad))[:200]
+    return f"{type(bad).__name__}: {told}" if told else type(bad).__name__
 
 
 def _named(status: int) -> str:

@@ -14,7 +14,7 @@ import trio
 from msgspec import Struct
 
 from fleetd.clock import Clock
-from fleetd.errors import HeldError, PayloadError, TransientError
+from fleetd.errors import HeldError, PayloadError, TransientError, said
 from fleetd.pace import Bucket, retry_after
 from fleetd.providers.contract import Ask, Feed, Provider
 from fleetd.store import Raw, Store
@@ -23,6 +23,7 @@ from fleetd.tasks.supervise import Health
 from fleetd.world import World
 
 PAGE_BYTES = 64 << 20
+LONGEST = 200  # of what a fault says
 logger = structlog.get_logger()
 
 
@@ -117,7 +118,8 @@ async def fetch(http: httpx.AsyncClient, plan: Plan, ask: Ask, now: datetime) ->
         finally:
             await response.aclose()
     except httpx.HTTPError as bad:
-        raise TransientError(f"{ask.path}: {type(bad).__name__}: {bad}") from bad
+        why = f"{type(bad).__name__}: {said(bad)[:LONGEST]}"
+        raise TransientError(f"{ask.path}: {why}") from bad
 
 
 async def _judged(
