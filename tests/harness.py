@@ -64,13 +64,14 @@ class Fleetd:
         config: str = "",
         *,
         environ: Mapping[str, str] | None = None,
+        program: str = "fleetd",
         **words: str,
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.folder, self.file = folder, folder / "fleetd.toml"
         self.output = folder / "output.log"
         self.port, self.status_port = free_port(), free_port()
-        self.environ = dict(environ or {})
+        self.environ, self.program = dict(environ or {}), program
         self.child: subprocess.Popen[bytes] | None = None
         self._seen: Any = None
         self.configure(config, **words)
@@ -107,8 +108,9 @@ class Fleetd:
             )
 
     def begin(self) -> Fleetd:
-        """Start it and wait until it says that it is ready."""
-        self.start()
+        """Start it, if that is not done, and wait until it says that it is ready."""
+        if self.child is None:
+            self.start()
         self.until(self._is_ready, "its doors to open")
         return self
 
@@ -216,7 +218,7 @@ class Fleetd:
         return [json.loads(one) for one in done.stdout.splitlines()]
 
     def _command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "fleetd", "-c", str(self.file), *words]
+        return [sys.executable, "-m", self.program, "-c", str(self.file), *words]
 
     def _environ(self) -> dict[str, str]:
         python = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -335,6 +337,7 @@ def by_motive(body: bytes, secret: str) -> dict[str, str]:
 class Asked(NamedTuple):
     """One request as a hub saw it."""
 
+    method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
@@ -349,7 +352,7 @@ class Hub:
     A status of 0 sends the bytes as they are, and hangs up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, secured: ssl.SSLContext | None = None) -> None:
         self.asked: list[Asked] = []
         self.answer: Callable[[Asked], tuple[int, bytes]] = lambda asked: (200, b"{}")
         self.more: Mapping[str, str] = {}
@@ -361,7 +364,7 @@ class Hub:
             def do_POST(self) -> None:
                 size = int(self.headers.get("Content-Length", 0))
                 headers = {name.lower(): one for name, one in self.headers.items()}
-                asked = Asked(self.path, headers, self.rfile.read(size))
+                asked = Asked(self.command, self.path, headers, self.rfile.read(size))
                 outer.asked.append(asked)
                 status, said = outer.answer(asked)
                 if status == 0:
@@ -375,13 +378,17 @@ class Hub:
                 self.end_headers()
                 self.wfile.write(said)
 
-            do_OPTIONS = do_POST  # noqa: N815  their name
+            do_GET = do_OPTIONS = do_POST  # noqa: N815  their names
 
             def log_message(self, *_words: Any) -> None:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if secured is not None:
+            self._server.socket = secured.wrap_socket(
+                self._server.socket, server_side=True
+            )
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()

@@ -1,0 +1,45 @@
+"""A vendor that is polled over HTTP and pushes nothing, for what only such a one can show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+import msgspec
+
+from fleetd.event import AnyEvent, Other, Record
+from fleetd.providers.contract import Ask, Feed, Page, Provider
+
+
+def ask_for(path: str, bookmark: str | None) -> Ask:
+    return Ask(path, params={"after": bookmark or ""})
+
+
+def unpack(_ask: Ask, body: bytes, _now: datetime) -> Page:
+    items = msgspec.json.decode(body, type=list[msgspec.Raw])
+    return Page([Record("items", bytes(one)) for one in items], "read")
+
+
+def item(body: bytes) -> Iterator[AnyEvent]:
+    told = msgspec.json.decode(body, type=dict[str, str])
+    yield Other(id=told["id"], type="item", detail=told)
+
+
+def authorize(token: str) -> Mapping[str, str]:
+    return {"Authorization": f"Token {token}"}
+
+
+def begin(moment: datetime) -> str:
+    return moment.isoformat()
+
+
+PROVIDER = Provider(
+    name="acme",
+    base_url="http://127.0.0.1:9",
+    normalize={"items": item},
+    feeds=(
+        Feed("items", 3600, lambda mark, _: ask_for("/items", mark), unpack, begin),
+        Feed("more", 3600, lambda mark, _: ask_for("/more", mark), unpack, begin),
+    ),
+    authorize=authorize,
+)
