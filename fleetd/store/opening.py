@@ -90,12 +90,23 @@ def _ready(path: Path, reservation: Reservation, now_ms: int) -> apsw.Connection
     try:
         migrate(db, reservation, now_ms)
         _probe(db)
+        _fold(db)
         done = True
         return db
     finally:
         if not done:
             with suppress(apsw.Error):
                 db.close()
+
+
+def _fold(db: apsw.Connection) -> None:
+    """Write all that the write-ahead log holds to the file, anew and synced.
+
+    After a failed sync the kernel shows what it could not write as if it were on the
+    disk: what is only read there must not be built upon.
+    """
+    with suppress(apsw.BusyError, apsw.FullError):  # somebody reads, or no room
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
 def migrate(db: apsw.Connection, reservation: Reservation, now_ms: int) -> None:
