@@ -166,7 +166,7 @@ class Appends:
             row = self.events[seq - self.tx.log.seq - 1]
             return unpack(row[11]), row[7]
         try:
-            row = self.tx.db.execute(FIRST, (seq,)).get
+            row = self.tx.log.side.execute(FIRST, (seq,)).get
             return (unpack(row[0]), row[1]) if row else None
         except (apsw.CorruptError, MsgspecError):  # damaged: as if it were gone
             return None

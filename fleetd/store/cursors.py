@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from fleetd.errors import ConfigError
 from fleetd.event import CODES, Entry
-from fleetd.store.counting import Passed, count_waiting, located, passed, tallied
+from fleetd.store.counting import Passed, located, passed, tallied
 from fleetd.store.dead import Settled
 from fleetd.store.jobs import job_of
 from fleetd.store.log import Tx
@@ -75,9 +75,7 @@ class Advance(Struct, frozen=True):
         waiting = max(0, place[1] - self._decided)
         if self.damaged:  # it may or may not have been counted as waiting
             taking = tx.log.takings[read.sink]
-            waiting = count_waiting(
-                tx.db, self.upto, tx.seq, read.lane, taking, tx.log.names
-            )
+            waiting = tx.waiting(self.upto, tx.seq, read.lane, taking)
         if self.upto >= tx.seq:
             waiting = 0
         tx.put(read.sink, read.lane, self.upto, waiting)
@@ -118,11 +116,11 @@ class Advance(Struct, frozen=True):
     def _passed(self, tx: Tx, sink: int, ours: Passed) -> Passed:
         if self.damaged:
             return self._past_damage(tx, sink, ours)
-        return passed(tx.db, self.read.after, self.upto, self.read.lane)
+        return passed(tx.log.side, self.read.after, self.upto, self.read.lane)
 
     def _past_damage(self, tx: Tx, sink: int, ours: Passed) -> Passed:
         """The same row by row; what could not be read is counted out as damaged."""
-        found = located(tx.db, self.read.after, self.upto, self.read.lane)
+        found = located(tx.log.side, self.read.after, self.upto, self.read.lane)
         places = {seq: (ms // HOUR_MS, kind) for seq, ms, kind, _, _ in found}
         for seq in self.damaged:
             hour, kind = places.get(seq, (self.now_ms // HOUR_MS, 0))
@@ -177,11 +175,11 @@ class Skip(Struct, frozen=True):
 
     def _lane(self, tx: Tx, lane: int) -> int:
         place = tx.place(self.sink, lane)
-        upto = min(self.upto, tx.seq)
+        upto = min(self.upto, tx.log.seq)
         if place is None or place[0] >= upto:
             return 0
         sink, taking = tx.log.scope("sink", self.sink), tx.log.takings[self.sink]
-        tally = tallied(tx.db, place[0], upto, lane, taking, tx.log.names)
+        tally = tallied(tx.log.side, place[0], upto, lane, taking, tx.log.names)
         skipped = 0
         for (hour, kind, taken), n in tally.items():
             if taken:

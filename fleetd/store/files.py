@@ -19,6 +19,10 @@ PAGE = 8192  # a webhook of 1 KB leaves a fifth of a 4 KiB page empty (measured)
 RESERVE = 1_000_000
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 GLANCES, GLANCE_S = 10, 0.02
+NO_BALLAST = (
+    "the disk is nearly full: there is no room for the reserve that lets deliveries go "
+    "on; free some space, fleetd goes on by itself"
+)
 MIB = 1 << 20
 GIB = 1 << 30
 

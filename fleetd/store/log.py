@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import apsw
@@ -11,7 +12,8 @@ import msgspec
 
 from fleetd.errors import FleetdError, FullError, PayloadError, StoreError
 from fleetd.store.appends import Appends
-from fleetd.store.files import Reservation, Space
+from fleetd.store.counting import DAMAGE, count_waiting
+from fleetd.store.files import Reservation, Space, connect
 from fleetd.store.moves import Append, Fact, Job
 from fleetd.store.rows import spread
 from fleetd.store.totals import Deltas, add
@@ -26,6 +28,7 @@ MOVED = "ON CONFLICT DO UPDATE SET seq = excluded.seq, waiting = excluded.waitin
 STOOD = (
     "SELECT name, lane, seq, waiting FROM cursors JOIN names ON names.id = cursors.sink"
 )
+DAMAGED = -1  # what pruning answers where a page cannot be changed
 UNFIT = (
     ArithmeticError, LookupError, TypeError, ValueError, apsw.ConstraintError,
     apsw.MismatchError, apsw.TooBigError,
@@ -87,6 +90,13 @@ class Tx:
         """Let a sink stand there when this commit ends."""
         self.landed.places[sink, lane] = (seq, waiting)
 
+    def waiting(self, after: int, upto: int, lane: int, taking: Taking) -> int:
+        """How many events a sink takes in (after, upto], with those of this commit."""
+        log, edge = self.log, self.log.seq
+        old = count_waiting(log.side, after, min(upto, edge), lane, taking, log.names)
+        new = count_waiting(self.db, max(after, edge), upto, lane, taking, log.names)
+        return old + new
+
     def end(self) -> None:
         """Write what was gathered while the writes were applied."""
         rows = [
@@ -126,10 +136,30 @@ class Log:
         self.full = ""
         self.broken = ""
         self.publish: Callable[[Landed], None] = lambda _landed: None
-        self._wal_pages = 0
+        self._side: apsw.Connection | None = None
+        self._wal_pages = self._folded = 0
         self._page_bytes: int = db.pragma("page_size")
         db.pragma("journal_size_limit", space.wal_cap)
         db.set_wal_hook(self._grew)
+
+    @property
+    def side(self) -> apsw.Connection:
+        """Reads what is on the disk, beside the transaction.
+
+        Damage met by a read inside a transaction would spoil all of it.
+        """
+        if self._side is None:
+            self._side = connect(Path(self.db.filename), write=False)
+        return self._side
+
+    def close(self) -> None:
+        """Let go of the file; SQLite folds the write-ahead log in."""
+        if self._side is not None:
+            self._side.close()
+        try:
+            self.db.close()
+        except apsw.Error as bad:
+            self._broke(bad, 0)
 
     def scope(self, side: str, name: str) -> int:
         """The number of a source or sink that was registered."""
@@ -170,11 +200,19 @@ class Log:
         except UNFIT as bad:
             return (yield from self._singly(writes, bad))
         except (apsw.Error, StoreError) as bad:
-            return self._broke(bad, len(writes))
+            return (yield from self._failed(writes, bad))
+
+    def _failed(self, writes: Sequence[Any], bad: Exception) -> Steps:
+        """Damage is the affair of writes that reckon with it; else the log is done for."""
+        if isinstance(bad, DAMAGE) and any(map(prunes, writes)):
+            return (yield from self._singly(writes, bad))
+        return self._broke(bad, len(writes))
 
     def _singly(self, writes: Sequence[Any], bad: Exception) -> Steps:
         """A write that no row can hold is refused alone; the others go on."""
         if len(writes) == 1:
+            if isinstance(bad, DAMAGE):
+                return [DAMAGED]
             why = f"the log cannot hold it: {type(bad).__name__}: {bad}"
             refused = PayloadError(why)
             refused.__cause__ = bad
@@ -203,14 +241,14 @@ class Log:
         SQLite would do so inside a commit, while everybody in it waits, and keep the
         faults to itself. What a reader still looks at stays for the next time.
         """
-        if self.broken or self._wal_pages * self._page_bytes < self.space.wal_cap // 4:
-            return None
-        return self._fold
+        self._folded = min(self._folded, self._wal_pages)
+        fresh = (self._wal_pages - self._folded) * self._page_bytes
+        return None if self.broken or fresh < self.space.wal_cap // 4 else self._fold
 
     def _fold(self) -> None:
         try:
             self.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            self._wal_pages = 0
+            self._folded = self._wal_pages
         except apsw.FullError as bad:
             self._filled_up(str(bad))
         except apsw.BusyError:
@@ -229,7 +267,7 @@ class Log:
         except UNFIT as bad:
             return (yield from self._singly(writes, bad))
         except (apsw.Error, StoreError) as bad:
-            return self._broke(bad, len(writes))
+            return (yield from self._failed(writes, bad))
         found = iter(results)
         return [refused if grows(one) else next(found) for one in writes]
 
@@ -278,14 +316,20 @@ class Log:
             taken = Appends(tx).take([writes[n] for n in appends])
             for n, counts in zip(appends, taken, strict=True):
                 results[n] = counts
-        for n, one in enumerate(writes):
-            if not isinstance(one, Append):
-                try:
-                    results[n] = one.apply(tx)
-                except FleetdError as refused:  # says no before it changes a row
-                    results[n] = refused
+        others = [n for n, one in enumerate(writes) if not isinstance(one, Append)]
+        for n in sorted(others, key=lambda n: prunes(writes[n])):
+            one = writes[n]
+            try:
+                results[n] = one.apply(tx)
+            except FleetdError as refused:  # says no before it changes a row
+                results[n] = refused
 
 
 def grows(write: Any) -> bool:
     """Whether a write brings bytes from outside, which a full disk cannot take."""
     return isinstance(write, Append) or getattr(write, "grows", False)
+
+
+def prunes(write: Any) -> bool:
+    """Whether a write deletes what is old: it goes last, and expects damaged pages."""
+    return bool(getattr(write, "prunes", False))

@@ -80,13 +80,10 @@ class Place(Struct, frozen=True):
 
     def _waiting(self, tx: Tx, name: str, place: SinkPlace, lane: int, seq: int) -> int:
         """What was counted outside, less what was decided since, plus what has come."""
-        names = tx.log.names
         known = self.counted.get((name, lane), Counted(seq, 0))
         asof = self.asof if (name, lane) in self.counted else seq
-        gone = count_waiting(
-            tx.db, known.after, min(seq, asof), lane, place.taking, names
-        )
-        come = count_waiting(tx.db, max(seq, asof), tx.seq, lane, place.taking, names)
+        gone = tx.waiting(known.after, min(seq, asof), lane, place.taking)
+        come = tx.waiting(max(seq, asof), tx.seq, lane, place.taking)
         return known.waiting - gone + come
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 import apsw
@@ -29,6 +29,9 @@ OF_KIND = (
 )
 LETTERS = "SELECT DISTINCT seq FROM dead WHERE scope = ? AND seq >= ? AND seq <= ?"
 EXPUNGE = "DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?))"
+
+
+VACUUM = f"PRAGMA incremental_vacuum({PAGES})"
 
 
 class Use(Struct, frozen=True):
@@ -101,6 +104,7 @@ class Chooser:
     def __init__(
         self, db: apsw.Connection, names: Mapping[int, str], pins: Sequence[Pin],
         absent: Mapping[str, Taking], letters: Sequence[int], routed: int,
+        stuck: AbstractSet[int] = frozenset(),
     ) -> None:  # fmt: skip
         self._db = db
         self._names = names
@@ -108,6 +112,7 @@ class Chooser:
         self._absent = absent
         self._letters = letters  # numbers of the sinks
         self._routed = routed
+        self._stuck = stuck
         self._hurt = False
 
     def oldest(self, after: int) -> Choice:
@@ -145,7 +150,7 @@ class Chooser:
             if before_ms is not None and ms >= before_ms:
                 return Choice(tuple(victims), lost, last, False, self._routed)
             last = seq
-            if not body or seq in kept:
+            if not body or seq in kept or seq in self._stuck:
                 continue
             late = self._waiting(seq, ms, kind, lane, self._names.get(source, ""), body)
             if late is None:
@@ -211,34 +216,22 @@ class Expunge(Struct, frozen=True):
     victims: Sequence[Victim]
     routed: int
 
+    prunes: ClassVar[bool] = True
+
     def apply(self, tx: Tx) -> int:
-        """How many went; fewer than there were where pages are damaged."""
+        """How many went."""
         if self.routed != tx.log.routed:
             return 0
-        gone = self.victims if self._delete(tx, self.victims) else self._singly(tx)
+        seqs = msgspec.json.encode([one.seq for one in self.victims]).decode()
+        tx.db.execute(EXPUNGE, (seqs,))
         for sink in (*tx.log.takings, *tx.log.absent):
-            self._count(tx, sink, gone)
-        return len(gone)
+            self._count(tx, sink)
+        return len(self.victims)
 
-    def _delete(self, tx: Tx, victims: Sequence[Victim]) -> bool:
-        seqs = msgspec.json.encode([one.seq for one in victims]).decode()
-        tx.db.execute("SAVEPOINT expunge")
-        try:
-            tx.db.execute(EXPUNGE, (seqs,))
-        except DAMAGE:
-            tx.db.execute("ROLLBACK TO expunge")
-            tx.db.execute("RELEASE expunge")
-            return False
-        tx.db.execute("RELEASE expunge")
-        return True
-
-    def _singly(self, tx: Tx) -> list[Victim]:
-        return [one for one in self.victims if self._delete(tx, [one])]
-
-    def _count(self, tx: Tx, sink: str, gone: Sequence[Victim]) -> None:
+    def _count(self, tx: Tx, sink: str) -> None:
         number = tx.log.scope("sink", sink)
         cursors = [(tx.place(sink, lane) or (1 << 62, 0))[0] for lane in (0, SAFETY)]
-        for one in gone:
+        for one in self.victims:
             if one.seq > cursors[one.lane]:
                 if sink in one.missed:
                     tx.count(number, one.hour, one.kind, "skipped", why="expired")
@@ -249,11 +242,11 @@ class Expunge(Struct, frozen=True):
 class Vacuum(Struct, frozen=True):
     """Give free pages at the end of the file back to the filesystem, a few at a time."""
 
-    apply_pages: ClassVar[str] = f"PRAGMA incremental_vacuum({PAGES})"
+    prunes: ClassVar[bool] = True
 
-    def apply(self, tx: Tx) -> None:
-        with suppress(*DAMAGE):
-            list(tx.db.execute(self.apply_pages))
+    def apply(self, tx: Tx) -> int:
+        list(tx.db.execute(VACUUM))
+        return 0
 
 
 class Shut(Struct, frozen=True):

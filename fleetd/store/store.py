@@ -16,7 +16,15 @@ from fleetd.errors import StoreError
 from fleetd.event import LANES, Entry, millis
 from fleetd.store import small
 from fleetd.store.cursors import STEP, Advance, Attempted, Skip
-from fleetd.store.files import Readers, Reservation, Space, asides, lease, write_down
+from fleetd.store.files import (
+    NO_BALLAST,
+    Readers,
+    Reservation,
+    Space,
+    asides,
+    lease,
+    write_down,
+)
 from fleetd.store.jobs import AddJob, ChangeJob, rows_of_jobs, seqs_of, taking_of
 from fleetd.store.loading import (
     bookmarks_of,
@@ -24,7 +32,7 @@ from fleetd.store.loading import (
     load_directory,
     providers_of,
 )
-from fleetd.store.log import Landed, Log
+from fleetd.store.log import DAMAGED, Landed, Log
 from fleetd.store.moves import Append, Attempt, Burial, Counts, Job, Read, Rules
 from fleetd.store.opening import MARK, open_log
 from fleetd.store.places import Forget, Place, SinkPlace, recounted
@@ -34,10 +42,6 @@ from fleetd.store.writer import Writer
 from fleetd.taking import Taking
 from fleetd.world import World
 
-NO_BALLAST = (
-    "the disk is nearly full: there is no room for the reserve that lets deliveries go "
-    "on; free some space, fleetd goes on by itself"
-)
 T = TypeVar("T")
 __all__ = ["SinkPlace", "Store", "open_store"]
 
@@ -290,7 +294,8 @@ class Store:
 
     async def trim_jobs(self, before_ms: int) -> None:
         """Drop jobs that ended before then."""
-        for number in await self.writer.join(TrimJobs(before_ms)):
+        gone = await self.writer.join(TrimJobs(before_ms))
+        for number in gone if gone != DAMAGED else ():
             self._jobs.pop(number, None)
 
     # reading
@@ -356,6 +361,7 @@ class Store:
     def close(self) -> None:
         """Fold the write-ahead log in and let go; nothing may be in line any more."""
         self._readers.close()
+        self.log.close()
         if "Corrupt" in self.log.broken:
             with suppress(OSError):
                 write_down(self.folder / MARK, self.log.broken)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import apsw
 from msgspec import Struct
 
 from fleetd.event import DAY_MS
-from fleetd.store.log import Tx
+from fleetd.store.counting import DAMAGE
+from fleetd.store.log import DAMAGED, Tx
 from fleetd.store.retention import ROWS
 
 RAW_BYTES = 4 << 20
@@ -44,56 +46,68 @@ DEAD_EVENTS = (
 )
 # by table: the ids and ages at its old end, and the deletion up to an id
 OLD_END = {
-    "raw": "SELECT id, received_ms, length(body) FROM raw ORDER BY id LIMIT ?",
-    "asides": "SELECT id, hour * 3600000, 0 FROM asides ORDER BY id LIMIT ?",
-    "unverified": "SELECT id, received_ms, 0 FROM unverified ORDER BY id LIMIT ?",
-    "attempts": "SELECT id, at_ms, 0 FROM attempts ORDER BY id LIMIT ?",
-    "minutes": "SELECT minute, minute * 60000, 0 FROM minutes ORDER BY minute LIMIT ?",
+    "raw": "SELECT id, received_ms, length(body) FROM raw WHERE id > ? ORDER BY id LIMIT ?",
+    "asides": "SELECT id, hour * 3600000, 0 FROM asides WHERE id > ? ORDER BY id LIMIT ?",
+    "unverified": "SELECT id, received_ms, 0 FROM unverified WHERE id > ? ORDER BY id LIMIT ?",
+    "attempts": "SELECT id, at_ms, 0 FROM attempts WHERE id > ? ORDER BY id LIMIT ?",
+    "minutes": (
+        "SELECT minute, minute * 60000, 0 FROM minutes WHERE minute > ?"
+        " ORDER BY minute LIMIT ?"
+    ),
 }
 UP_TO = {
-    "raw": "DELETE FROM raw WHERE id <= ?",
-    "asides": "DELETE FROM asides WHERE id <= ?",
-    "unverified": "DELETE FROM unverified WHERE id <= ?",
-    "attempts": "DELETE FROM attempts WHERE id <= ?",
-    "minutes": "DELETE FROM minutes WHERE minute <= ?",
+    "raw": "DELETE FROM raw WHERE id > ? AND id <= ?",
+    "asides": "DELETE FROM asides WHERE id > ? AND id <= ?",
+    "unverified": "DELETE FROM unverified WHERE id > ? AND id <= ?",
+    "attempts": "DELETE FROM attempts WHERE id > ? AND id <= ?",
+    "minutes": "DELETE FROM minutes WHERE minute > ? AND minute <= ?",
 }
 EDGES = {
-    "asides": ("SELECT min(id), max(id) FROM asides", ASIDES_MOST),
-    "attempts": ("SELECT min(id), max(id) FROM attempts", ATTEMPTS_MOST),
+    "asides": ("SELECT min(id), max(id) FROM asides WHERE id > ?", ASIDES_MOST),
+    "attempts": ("SELECT min(id), max(id) FROM attempts WHERE id > ?", ATTEMPTS_MOST),
 }
 
 
 class Trim(Struct, frozen=True):
-    """Delete the old end of a table up to an id."""
+    """Delete the old end of a table: after one id, up to another."""
 
+    prunes: ClassVar[bool] = True
     table: str
+    after: int
     upto: int
 
     def apply(self, tx: Tx) -> int:
-        tx.db.execute(UP_TO[self.table], (self.upto,))
+        """How many went."""
+        tx.db.execute(UP_TO[self.table], (self.after, self.upto))
         if self.table == "unverified":
             tx.log.apart.clear()
         return int(tx.db.changes())
 
 
 def old_end(
-    db: apsw.Connection, table: str, before_ms: int | None, limit: int = ROWS
+    db: apsw.Connection, table: str, after: int, before_ms: int | None
 ) -> tuple[int, int]:
-    """The last id of a short piece that is old enough (None: any age), and its rows."""
-    upto = n = size = 0
-    for number, ms, length in db.execute(OLD_END[table], (limit,)):
-        if before_ms is not None and ms >= before_ms:
-            break
-        upto, n, size = number, n + 1, size + length
-        if size > RAW_BYTES:
-            break
+    """The last id of a short piece that is old enough (None: any age), and its rows.
+
+    `DAMAGED` rows where nothing can be read: look again beyond that id.
+    """
+    upto, n, size = after, 0, 0
+    try:
+        for number, ms, length in db.execute(OLD_END[table], (after, ROWS)):
+            if before_ms is not None and ms >= before_ms:
+                break
+            upto, n, size = number, n + 1, size + length
+            if size > RAW_BYTES:
+                break
+    except DAMAGE:
+        return (upto, n) if n else (after + ROWS, DAMAGED)
     return upto, n
 
 
-def beyond_most(db: apsw.Connection, table: str) -> int:
+def beyond_most(db: apsw.Connection, table: str, after: int) -> int:
     """The last id that goes because there are too many, a piece at a time; 0 for none."""
     query, most = EDGES[table]
-    low, high = db.execute(query).get
+    low, high = db.execute(query, (after,)).get
     if low is None or high - low < most:
         return 0
     return int(min(low + ROWS - 1, high - most))
@@ -102,6 +116,7 @@ def beyond_most(db: apsw.Connection, table: str) -> int:
 class TrimSeen(Struct, frozen=True):
     """Forget identities of days that no repeat can come from any more."""
 
+    prunes: ClassVar[bool] = True
     day: int
 
     def apply(self, tx: Tx) -> int:
@@ -117,6 +132,7 @@ class TrimSeen(Struct, frozen=True):
 class TrimTotals(Struct, frozen=True):
     """Drop ledger hours that are older than it is kept; the sums stay."""
 
+    prunes: ClassVar[bool] = True
     hour: int
 
     def apply(self, tx: Tx) -> int:
@@ -132,10 +148,13 @@ class TrimTotals(Struct, frozen=True):
 class TrimFacts(Struct, frozen=True):
     """Drop facts that nothing can ask for any more."""
 
+    prunes: ClassVar[bool] = True
     keys: Sequence[tuple[int, str, str, int]]
 
-    def apply(self, tx: Tx) -> None:
+    def apply(self, tx: Tx) -> int:
+        """How many went."""
         tx.db.executemany(FACT, self.keys)
+        return len(self.keys)
 
 
 def old_facts(db: apsw.Connection, before_ms: int) -> list[tuple[int, str, str, int]]:
@@ -146,6 +165,7 @@ def old_facts(db: apsw.Connection, before_ms: int) -> list[tuple[int, str, str, 
 class TrimJobs(Struct, frozen=True):
     """Drop jobs that ended before then."""
 
+    prunes: ClassVar[bool] = True
     before_ms: int
 
     def apply(self, tx: Tx) -> list[int]:

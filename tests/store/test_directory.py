@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetd.directory import KEPT, Directory
+from fleetd.errors import FullError
 from fleetd.event import Position, millis, unpack
 from tests.conftest import MORNING
 from tests.store.deeds import appended, fix, opened, put, rows, stored, truck
@@ -103,10 +105,8 @@ async def test_a_fact_that_did_not_reach_the_disk_is_not_known(
 ):
     async with opened(tmp_path, world) as store:
         store.log._filled_up("by a test")
-        try:
+        with pytest.raises(FullError):
             await put(store, truck("T-1", at=MORNING))
-        except Exception:  # noqa: BLE001  refused; that is another test
-            pass
 
         assert store.directory.known("north", "v1", "number", millis(NOON)) is None
         assert stored(store) == []

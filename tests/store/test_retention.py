@@ -274,7 +274,7 @@ async def test_delivered_history_never_stops_intake(autojump_clock, tmp_path, wo
             await turn(keep)
             assert store.trouble == ""
 
-        use = await keep._use()
+        use = await keep._steps.use()
         assert use.share <= 0.82
         assert stored(store)[-1] == f"p{load.n - 1}"
         assert await imbalances(store) == []
@@ -302,7 +302,7 @@ async def test_a_sink_held_for_weeks_stops_intake_by_law_and_never_before_it_is_
         while not store.trouble:
             await load.day(500, size=600)
             await turn(keep)
-        assert (await keep._use()).share > 1
+        assert (await keep._steps.use()).share > 1
         assert "waiting for ops" in store.trouble
         with pytest.raises(FullError):
             await put(store, fix(1))
@@ -424,6 +424,23 @@ async def test_a_full_disk_opens_again_by_itself(autojump_clock, tmp_path, world
         assert store.trouble == ""
         assert store.space.has_ballast
         assert (await put(store, fix(1))).stored == 1
+
+
+async def test_a_full_disk_stays_closed_while_there_is_no_room_for_the_reserve(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        keep = keeper(store, world)
+        await put(store, fix(1))
+        store.log._filled_up("by a test")
+        store.space.ballast_size = store.space.free()
+        await keep.tick()
+        assert store.trouble
+        assert len(await drain(store)) == 1
+        store.space.ballast_size = MIB
+        await keep.tick()
+
+        assert store.trouble == ""
 
 
 async def test_days_are_dropped_in_pieces(autojump_clock, tmp_path, world):

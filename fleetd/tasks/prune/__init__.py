@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 import trio
@@ -14,7 +14,7 @@ from fleetd.errors import FullError
 from fleetd.event import KINDS, LANES, NORMAL, SAFETY, millis
 from fleetd.store import Store
 from fleetd.store.jobs import taking_of
-from fleetd.store.reading import Reader
+from fleetd.store.log import DAMAGED
 from fleetd.store.retention import (
     Choice,
     Chooser,
@@ -23,20 +23,17 @@ from fleetd.store.retention import (
     Shut,
     Use,
     Vacuum,
-    use_of,
 )
 from fleetd.store.trimming import (
-    Trim,
     TrimFacts,
     TrimSeen,
     TrimTotals,
-    beyond_most,
     crowded,
     dead_bytes,
     first_day,
-    old_end,
     old_facts,
 )
+from fleetd.tasks.prune.steps import MOST_STEPS, Steps
 from fleetd.tasks.supervise import Health
 
 TICK_S = 1.0
@@ -45,13 +42,11 @@ HOURLY_S = 3600.0
 HIGH = 0.8  # of max_disk: above it, what nobody waits for goes early
 REOPENS = 0.9  # of max_disk: below it, a log that was full of what waits opens again
 FRUITLESS_S = 60.0  # before looking again for what may go
-REST = 3.0  # times as long as a step took: the loop belongs to intake
 UNVERIFIED_S = 86_400.0
 FACTS_S = JOBS_S = 30 * 86_400.0
 WARN_S = 3 * 86_400.0  # before a sink loses what it holds
 VACUUM_SHARE = 0.1  # of the file may be free inside it
 VACUUM_LEAST = 16 << 20
-MOST_STEPS = 5000  # of one kind of work in one pass
 OPEN_JOBS = frozenset({"running", "paused"})
 logger = structlog.get_logger()
 
@@ -105,11 +100,13 @@ class Keeper:
         self._store, self._clock, self._holds = store, clock, holds
         self._due = self._hourly = self._fruitless = 0.0
         self._by_law = False
+        self._steps = Steps(store)
+        self._stuck: set[int] = set()  # events on damaged pages
         self.why = ""
 
     async def tick(self) -> None:
         """What is due now."""
-        use = await self._use()
+        use = await self._steps.use()
         if self._store.log.full:
             await self._reopen(use)
         if not self._clock.trusted:
@@ -128,11 +125,6 @@ class Keeper:
 
     # the disk law
 
-    async def _use(self) -> Use:
-        space = self._store.space
-        wal, most = space.wal_bytes(), space.max_disk
-        return await self._store.reading(lambda reader: use_of(reader.db, wal, most))
-
     async def _relieve(self, use: Use) -> None:
         """Raw bytes first, then events that no sink waits for, down to four fifths."""
         before = use
@@ -147,12 +139,8 @@ class Keeper:
             await self._shut(use)
 
     async def _drop_raw(self, use: Use) -> Use:
-        while use.share > HIGH:
-            upto, n = await self._old_end("raw", None)
-            if not n:
-                break
-            await self._step(Trim("raw", upto))
-            use = await self._use()
+        while use.share > HIGH and await self._steps.trim_once("raw", None):
+            use = await self._steps.use()
         return use
 
     async def _drop_events(self, use: Use) -> Use:
@@ -161,7 +149,7 @@ class Keeper:
             choice = await self._look(pins, partial(Chooser.oldest, after=after))
             if choice.victims:
                 pins = await self._let_go(choice, pins)
-                use = await self._use()
+                use = await self._steps.use()
             if not choice.more:
                 break
             after = choice.last
@@ -206,14 +194,14 @@ class Keeper:
             keep = rules.keep_kinds.get(KINDS[kind], rules.keep)
             pins = await self._expire_kind(kind, now - int(keep * 1000), pins)
         raw, ledger = now - int(rules.keep_raw * 1000), int(rules.keep_ledger * 1000)
-        await self._trim("raw", raw)
-        await self._trim("asides", raw)
-        await self._trim("unverified", now - int(UNVERIFIED_S * 1000))
-        await self._trim("attempts", now - int(rules.keep * 1000))
-        await self._trim("minutes", now - ledger)
-        await self._repeat(TrimTotals((now - ledger) // 3_600_000))
+        await self._steps.trim("raw", raw)
+        await self._steps.trim("asides", raw)
+        await self._steps.trim("unverified", now - int(UNVERIFIED_S * 1000))
+        await self._steps.trim("attempts", now - int(rules.keep * 1000))
+        await self._steps.trim("minutes", now - ledger)
+        await self._steps.repeat(TrimTotals((now - ledger) // 3_600_000))
         if not self._backfilling():
-            await self._repeat(TrimSeen(first_day(now, rules.dedupe_window)))
+            await self._steps.repeat(TrimSeen(first_day(now, rules.dedupe_window)))
         if trio.current_time() >= self._hourly:
             self._hourly = trio.current_time() + HOURLY_S
             await self._expire_small(now)
@@ -228,7 +216,7 @@ class Keeper:
                     read = await store.next_batch(sink, lane, limit=1)
                     if read.entries or read.upto <= read.after:
                         break
-                    await self._timed(partial(store.advance, read))
+                    await self._steps.timed(partial(store.advance, read))
 
     async def _expire_kind(
         self, kind: int, before_ms: int, pins: list[Pin]
@@ -244,38 +232,25 @@ class Keeper:
             after, more = choice.last, choice.more
         return pins
 
-    async def _trim(self, table: str, before_ms: int) -> None:
-        """What is too old, and what is too much."""
-        for _ in range(MOST_STEPS):
-            upto, n = await self._old_end(table, before_ms)
-            if not n and table in {"asides", "attempts"}:
-                upto = await self._read(partial(_beyond, table))
-                n = upto
-            if not n:
-                return
-            await self._step(Trim(table, upto))
-
-    async def _repeat(self, write: TrimSeen | TrimTotals) -> None:
-        for _ in range(MOST_STEPS):
-            if not await self._step(write):
-                return
-
     async def _expire_small(self, now: int) -> None:
         store = self._store
-        gone = await self._read(partial(_old_facts, now - int(FACTS_S * 1000)))
+        gone = await self._steps.read(
+            partial(old_facts, before_ms=now - int(FACTS_S * 1000))
+        )
         for at in range(0, len(gone), 400):
-            await self._step(TrimFacts(gone[at : at + 400]))
+            await self._steps.step(TrimFacts(gone[at : at + 400]))
         await store.trim_jobs(now - int(JOBS_S * 1000))
-        sizes = await self._read(_dead_bytes)
+        sizes = await self._steps.read(dead_bytes)
         full = crowded(sizes, store.space.max_disk)
         store.crowded = {key for key, n in store.log.names.items() if n in full}
 
     async def _vacuum(self) -> None:
         for _ in range(MOST_STEPS):
-            use = await self._use()
+            use = await self._steps.use()
             if use.free < max(VACUUM_LEAST, VACUUM_SHARE * (use.used + use.free)):
                 return
-            await self._step(Vacuum())
+            if await self._steps.step(Vacuum()) == DAMAGED:
+                return
 
     # pins, and letting go
 
@@ -317,12 +292,10 @@ class Keeper:
         names = {n: name for (side, name), n in log.names.items() if side == "source"}
         letters = [n for (side, _), n in log.names.items() if side == "sink"]
         absent, routed = dict(log.absent), log.routed
-        choice: Choice = await self._read(
-            lambda reader: look(
-                Chooser(reader.db, names, pins, absent, letters, routed)
-            )
+        stuck = frozenset(self._stuck)
+        return await self._steps.read(
+            lambda db: look(Chooser(db, names, pins, absent, letters, routed, stuck))
         )
-        return choice
 
     async def _let_go(self, choice: Choice, pins: list[Pin]) -> list[Pin]:
         """Delete, after those who held it for too long were moved past it."""
@@ -330,10 +303,18 @@ class Keeper:
         for (sink, lane), seq in choice.lost.items():
             lost = await store.skip(sink, seq, "expired", lanes=(lane,))
             logger.warning("held_too_long", sink=sink, events=lost)
-        await self._step(Expunge(choice.victims, choice.routed))
+        if await self._steps.step(Expunge(choice.victims, choice.routed)) == DAMAGED:
+            await self._singly(choice)
         if not choice.lost:
             return pins
         return [*self._pins(), *(pin for pin in pins if pin.replay)]
+
+    async def _singly(self, choice: Choice) -> None:
+        """Round a damaged page: what stands on it stays."""
+        for one in choice.victims:
+            if await self._steps.step(Expunge([one], choice.routed)) == DAMAGED:
+                self._stuck.add(one.seq)
+        logger.warning("damaged_events_stay", events=len(self._stuck))
 
     async def _warnings(self) -> str:
         """Sinks that are about to lose what they hold."""
@@ -359,36 +340,3 @@ class Keeper:
                 read = await self._store.next_batch(pin.sink, lane, limit=1)
                 oldest = min([oldest, *(one.received_ms for one in read.entries)])
         return oldest
-
-    # in short steps
-
-    async def _read(self, work: Callable[[Reader], Any]) -> Any:
-        return await self._store.reading(work)
-
-    async def _old_end(self, table: str, before_ms: int | None) -> tuple[int, int]:
-        found: tuple[int, int] = await self._read(
-            lambda reader: old_end(reader.db, table, before_ms)
-        )
-        return found
-
-    async def _step(self, write: Any) -> Any:
-        return await self._timed(partial(self._store.join, write))
-
-    async def _timed(self, step: Callable[[], Any]) -> Any:
-        """Do a step, then rest some times as long as it took."""
-        began = trio.current_time()
-        answer = await step()
-        await trio.sleep((trio.current_time() - began) * REST)
-        return answer
-
-
-def _beyond(table: str, reader: Reader) -> int:
-    return beyond_most(reader.db, table)
-
-
-def _old_facts(before_ms: int, reader: Reader) -> list[tuple[int, str, str, int]]:
-    return old_facts(reader.db, before_ms)
-
-
-def _dead_bytes(reader: Reader) -> dict[int, int]:
-    return dead_bytes(reader.db)
