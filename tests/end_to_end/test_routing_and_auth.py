@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.end_to_end.showing import shows
 from tests.harness import (
     Answer,
     Fleetd,
@@ -103,6 +104,7 @@ def send(daemon: Fleetd, path: str, **headers: str) -> int:
 # who may send
 
 
+@shows("sources.NAME.auth", "sources.NAME.auth.key")
 def test_a_key_in_the_path_lets_in_and_each_of_a_list_counts(daemon):
     assert send(daemon, "gate/key-of-the-gate-1") == 200
     assert send(daemon, "gate/key-of-the-gate-2") == 200
@@ -112,12 +114,14 @@ def test_a_key_in_the_path_lets_in_and_each_of_a_list_counts(daemon):
     assert send(daemon, "gate") == 401
 
 
+@shows("sources.NAME.auth.header")
 def test_a_header_lets_in(daemon):
     assert send(daemon, "badge", X_Badge="header-of-the-gate") == 200
     assert send(daemon, "badge", X_Badge="header-of-the-gat") == 401
     assert send(daemon, "badge") == 401
 
 
+@shows("sources.NAME.auth.addresses", "webhooks.trusted_proxies")
 def test_addresses_are_judged_behind_a_trusted_proxy(daemon):
     assert send(daemon, "near") == 200
     assert send(daemon, "near", X_Forwarded_For="198.51.100.9") == 401
@@ -202,6 +206,7 @@ def event(daemon: Fleetd, told: dict[str, Any]) -> None:
     assert answer.json()["stored"] == 1, answer
 
 
+@shows("sinks.NAME.takes", "sinks.NAME.sources", "sinks.NAME.vehicles")
 def test_each_sink_gets_the_kinds_sources_and_vehicles_it_takes(daemon, hub):
     vehicle = {
         "action": "vehicle_upserted",
@@ -335,6 +340,7 @@ def trust(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
+@shows("webhooks.tls_cert", "webhooks.tls_key")
 def test_webhooks_come_in_over_tls_and_nothing_in_the_clear(secured, authority):
     door = http.client.HTTPSConnection(
         "localhost", secured.port, timeout=60, context=trust(authority)
