@@ -13,6 +13,7 @@ from fleetd.errors import FullError
 from fleetd.sinks.contract import Receipt, Sink
 from fleetd.sinks.http import Config
 from fleetd.store import SinkPlace
+from fleetd.store.jobs import AddJob
 from fleetd.taking import Taking
 from tests.far_side import MORNING, FarSide, crash, fix, house_in, ids
 
@@ -399,3 +400,24 @@ async def test_a_digest_outlives_a_restart(autojump_clock, tmp_path, far):
 
         assert rung == ["20 events from 19 Nov while offline: 20 position"]
         assert house.store.recall("sink:ops") == {}
+
+
+async def test_a_sink_with_too_many_dead_letters_is_held_while_a_retry_still_goes(
+    autojump_clock, tmp_path, far
+):
+    async with house_in(tmp_path, far) as house:
+        await house.append(fix(1))
+        async with house.run():
+            await house.rest()
+            house.store.crowded = {("sink", "ops")}
+            await house.append(fix(2), crash(3))
+            await trio.sleep(600)
+            assert far.taken == ["p1"]
+            assert house.health.state == "held"
+            assert "fleetd dead list ops" in house.health.why
+            await house.store.add_job(AddJob("replay", "ops", {}, 0, 1, 1, 0))
+            await house.until(lambda: far.taken == ["p1", "p1"])
+            house.store.crowded = set()
+            await house.rest()
+
+        assert sorted(far.taken) == ["p1", "p1", "p2", "s3"]

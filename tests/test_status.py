@@ -457,6 +457,20 @@ async def test_types_that_a_vendor_did_not_have_before_are_shown_as_drift(
     assert "north 2: of types that this fleetd does not know" in said
 
 
+async def test_too_many_dead_letters_and_what_is_about_to_expire_are_said(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        here.store.crowded = {("source", "north")}
+        here.store.warnings = ["ops has let events wait for 12 days"]
+        found = await here.status()
+
+    assert found["sources"]["north"]["state"] == "held"
+    assert "fleetd dead list north" in found["sources"]["north"]["why"]
+    assert found["state"] == "degraded"
+    assert "ops has let events wait for 12 days" in found["reasons"]
+
+
 async def test_the_status_of_a_source_without_any_half_is_off(
     tmp_path, world, autojump_clock
 ):

@@ -44,6 +44,14 @@ ANSWER_BYTES = 2048
 FORGET = "DELETE FROM unverified WHERE id = ?"
 
 
+def crowded(name: str) -> str:
+    """What to say of a source or sink whose dead letters are at their limit."""
+    return (
+        "its dead letters fill a tenth of max_disk, and their bytes are kept until they "
+        f"are retried or dropped: fleetd dead list {name}"
+    )
+
+
 class Letter(Struct, frozen=True):
     """A record that could not be read, or an event that its sink will never take."""
 

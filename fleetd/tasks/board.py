@@ -141,6 +141,8 @@ class Board:
             wal=store.space.wal_bytes(),
             ballast=store.space.has_ballast,
             aside=store.aside,
+            crowded=frozenset(store.crowded),
+            warnings=tuple(store.warnings),
         )
 
     def _received(self) -> dict[str, int]:

@@ -21,6 +21,7 @@ from fleetd.event import millis
 from fleetd.masking import MASK, mask_fields
 from fleetd.providers.contract import Provider
 from fleetd.store import Append, Counts, Raw, Store
+from fleetd.store.dead import crowded
 from fleetd.store.small import Refused, Unverified
 from fleetd.store.totals import HOUR_MS
 from fleetd.tasks.intake import Arrival, dead_whole, take_in
@@ -208,6 +209,8 @@ class Reception:
         return f"{behind:.0f} s before it came" if abs(behind) > LATE_S else ""
 
     async def _keep(self, gate: Gate, append: Append) -> Response:
+        if append.dead and ("source", gate.name) in self._store.crowded:
+            return self._refuse(gate.name, 503, crowded(gate.name), FULL)
         try:
             counts = await self._store.append(append, within=self._within)
         except TimeoutError:

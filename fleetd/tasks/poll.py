@@ -18,6 +18,7 @@ from fleetd.errors import HeldError, PayloadError, TransientError, said
 from fleetd.pace import Bucket, retry_after
 from fleetd.providers.contract import Ask, Feed, Provider
 from fleetd.store import Raw, Store
+from fleetd.store.dead import crowded
 from fleetd.tasks.intake import Arrival, take_in
 from fleetd.tasks.supervise import Health
 from fleetd.world import World
@@ -95,6 +96,8 @@ async def _page(
         raw=Raw(feed.name, body, verdict="polled") if page.records else None,
         bookmark=(feed.name, page.bookmark),
     )
+    if append.dead and ("source", plan.source) in store.crowded:
+        raise HeldError(crowded(plan.source))
     await store.append(append)
     return page.more
 

@@ -16,6 +16,7 @@ from fleetd.masking import MASK
 from fleetd.pace import Bucket
 from fleetd.sinks.contract import Batch, Receipt, Write
 from fleetd.store import Attempt, Burial, Store
+from fleetd.store.dead import crowded
 from fleetd.tasks.deliver.digest import Digest
 from fleetd.tasks.deliver.plan import PATIENCE, Plan
 from fleetd.tasks.deliver.standing import Standing, Watcher
@@ -27,6 +28,7 @@ logger = structlog.get_logger()
 Verdict: TypeAlias = "Receipt | TransientError | RejectedError | HeldError"
 FULL_EVERY = 10.0  # seconds between tries to move a cursor on a full disk
 DIGEST_EVERY = 60.0
+CROWDED_EVERY = 60.0
 AGAIN = 0.0  # a time gone by: look again at once
 TOO_MANY = 429
 MOST_ROWS = 1000
@@ -135,8 +137,11 @@ class Courier:
 
     async def _choose(self, now: float) -> Pick | float:
         """The safety lane, then the normal one, and replays with what those leave."""
-        soonest = NEVER
-        for stream in [*self._live, *self._replays()]:
+        soonest, live = NEVER, self._live
+        if ("sink", self.name) in self._store.crowded:  # what is retried may still go
+            self._health.say("held", crowded(self.name))
+            soonest, live = now + CROWDED_EVERY, []
+        for stream in [*live, *self._replays()]:
             found = await self._of_stream(stream, now)
             if isinstance(found, Pick):
                 return found

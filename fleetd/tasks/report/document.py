@@ -13,6 +13,7 @@ from fleetd import __version__
 from fleetd.config import House
 from fleetd.event import CODES, millis, moment_of, stamp
 from fleetd.store import Job, balance, stats
+from fleetd.store.dead import crowded
 from fleetd.store.stats import Snapshot
 from fleetd.store.totals import HOUR_MS
 from fleetd.tasks.report.shape import (
@@ -72,6 +73,8 @@ class Live(Struct, frozen=True, kw_only=True):
     wal: int = 0
     ballast: bool = True
     aside: str = ""
+    crowded: frozenset[tuple[str, str]] = frozenset()  # too many dead letters
+    warnings: tuple[str, ...] = ()  # of sinks about to lose what they hold
 
 
 class Rows(Struct, frozen=True):
@@ -212,6 +215,8 @@ def _source_state(
         return "off", "fleetd is stopped"
     if not receives and not feeds:
         return "off", "neither webhooks nor feeds: give it webhook_secret or token"
+    if ("source", name) in live.crowded:
+        return "held", crowded(name)
     if sick := next((one for one in feeds.items() if one[1].state in TROUBLED), None):
         feed, doc = sick
         held = doc.state == "held"
@@ -354,7 +359,7 @@ def _verdict(
     bad += [f"the ledger does not balance: {gap}" for gap in rows.gaps[:3]]
     if live.aside:
         bad.append(live.aside)
-    poor = [*_poor_sources(live, sources), *_poor_sinks(live, sinks)]
+    poor = [*_poor_sources(live, sources), *_poor_sinks(live, sinks), *live.warnings]
     if not live.running:
         return "stopped", [*bad, *poor]
     if bad:
