@@ -1,7 +1,8 @@
 """NDJSON files in a folder: one event a line, as `events --json` prints it.
 
 A repeat is dropped: an event belongs to the file of the UTC day it was received on, and
-the end of that file says which events are in it. A line counts once it is fsynced. The
+the end of that file says which events are in it, by `seq` and time of arrival: a log
+that began anew counts from 1 again. A line counts once it is fsynced. The
 lanes share a file, so lines stand in the order of delivery, not of `seq`. A replay
 writes files of its own, `replay-JOB-...`.
 """
@@ -17,7 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeAlias
 
 import trio
 from msgspec import Struct
@@ -32,7 +33,10 @@ from fleetd.world import World
 TAIL = 32 << 20  # bytes looked back into: many times what one delivery may hold
 OPEN = 8  # days written to at a time; a backlog goes through them in order
 FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-SEQ = re.compile(rb'^\{[^{}\n]{0,64}?"seq":(\d+)', re.MULTILINE)
+PRINT = re.compile(
+    rb'^\{[^{}\n]{0,64}?"seq":(\d+)[^\n]*?"received_at":("[^"\n]*"|null)', re.MULTILINE
+)
+Print: TypeAlias = int  # a hash, for memory's sake
 NAME = re.compile(r"((?:replay-\d+-)?\d{4}-\d\d-\d\d-)(\d{4,9})\.ndjson")
 DIGITS = "0123456789"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -85,7 +89,7 @@ class Archive:
             for day, group in groupby(rows, lambda row: row[0].received_ms // DAY_MS):
                 file = self._of_day(batch.generation, day)
                 touched.append(file)
-                file.add([(entry.seq, line) for entry, line in group])
+                file.add([line for _, line in group])
                 if len(touched) >= OPEN:
                     sync(touched)
             sync(touched)
@@ -96,7 +100,7 @@ class Archive:
     def _of_day(self, generation: int, day: int) -> DayFile:
         prefix = prefix_of(generation, day)
         file = self._open.pop(prefix, None)
-        if file is not None and file.is_gone():
+        if file is not None and file.is_changed():
             file.close()
             file = None
         if file is None:
@@ -137,9 +141,9 @@ class DayFile:
 
     def __init__(self, folder: Path, prefix: str, disk: Disk = os) -> None:
         self._folder, self._prefix, self._disk = folder, prefix, disk
-        self._seen: set[int] = set()
-        self._older: set[int] = set()
-        self._fresh: list[int] = []
+        self._seen: set[Print] = set()
+        self._older: set[Print] = set()
+        self._fresh: list[Print] = []
         self._number, self.size, self._fd = 0, 0, -1
         make(folder, disk)
         self._begin()
@@ -154,7 +158,7 @@ class DayFile:
         left = TAIL
         for number in sorted(numbers, reverse=True):
             path = self._folder / name_of(self._prefix, number)
-            self._seen.update(seqs_in(path))
+            self._seen.update(prints_in(path))
             left -= path.stat().st_size
             if left <= 0:
                 break
@@ -172,12 +176,13 @@ class DayFile:
         self._number += 1
         self._open()
 
-    def add(self, rows: Sequence[tuple[int, bytes]]) -> None:
+    def add(self, lines: Sequence[bytes]) -> None:
         """Append the lines that are not there yet; `sync` makes them count."""
         seen, older = self._seen, self._older
+        rows = [(print_of(line), line) for line in lines]
         rows = [row for row in rows if row[0] not in seen and row[0] not in older]
         body = memoryview(b"".join(line + b"\n" for _, line in rows))
-        self._fresh += [seq for seq, _ in rows]
+        self._fresh += [one for one, _ in rows]
         while body:
             body = body[self._disk.write(self._fd, body) :]
 
@@ -195,13 +200,15 @@ class DayFile:
         self._disk.ftruncate(self._fd, self.size)
         self._disk.fsync(self._fd)
 
-    def is_gone(self) -> bool:
-        """Somebody moved or removed the file under us."""
+    def is_changed(self) -> bool:
+        """Somebody moved, removed, cut or wrote to the file under us."""
         try:
             there, ours = self._path.stat(), os.fstat(self._fd)
         except OSError:
             return True
-        return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
+        if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
+            return True
+        return self.is_clean() and ours.st_size != self.size
 
     def is_clean(self) -> bool:
         return not self._fresh
@@ -268,15 +275,21 @@ def mended(fd: int, disk: Disk) -> int:
     return good
 
 
-def seqs_in(path: Path) -> set[int]:
+def print_of(line: bytes) -> Print:
+    """What tells an event's line from any other, also from one of another log."""
+    found = PRINT.match(line)
+    return hash(found.groups() if found else line)
+
+
+def prints_in(path: Path) -> set[Print]:
     """The events whose lines stand at the end of a file."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size == 0:
             return set()
         with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as body:
-            found = SEQ.finditer(body, max(0, size - TAIL))
-            return {int(one[1]) for one in found}
+            found = PRINT.finditer(body, max(0, size - TAIL))
+            return {hash(one.groups()) for one in found}
 
 
 def verdict(bad: OSError, folder: Path) -> FleetdError:

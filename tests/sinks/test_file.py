@@ -17,7 +17,7 @@ from fleetd.errors import HeldError, TransientError
 from fleetd.event import render
 from fleetd.sinks.contract import Write
 from fleetd.sinks.file import SINK, Archive, Config, DayFile, verdict
-from tests.sinks.things import alarm, batch, entries, entry, world
+from tests.sinks.things import alarm, batch, entries, entry, position, world
 
 
 def config(folder: Path, **more: object) -> Config:
@@ -280,6 +280,29 @@ async def test_a_folder_whose_disk_is_not_mounted_is_never_made_up(tmp_path):
     assert seqs_in(there) == [1]
 
 
+async def test_a_log_that_began_anew_is_no_repeat_of_the_one_before(tmp_path):
+    """Its `seq` are small again; the archive of the day knows them from the old log."""
+    async with opened(tmp_path) as write:
+        await write(batch(entries(1, 2, 3)))
+        later = [entry(n, position(10 + n), timedelta(minutes=1)) for n in (1, 2)]
+        await write(batch(later))
+    async with opened(tmp_path) as write:
+        await write(batch([*entries(3), *later]))
+
+    assert seqs_in(tmp_path) == [1, 2, 3, 1, 2]
+
+
+async def test_a_file_cut_behind_our_back_is_mended_before_it_grows(tmp_path):
+    async with opened(tmp_path) as write:
+        await write(batch(entries(1, 2)))
+        path = tmp_path / "archive" / "2026-11-21-0001.ndjson"
+        os.truncate(path, path.stat().st_size - 20)
+        await write(batch(entries(3)))
+        await write(batch(entries(2, 3)))
+
+    assert seqs_in(tmp_path) == [1, 3, 2]
+
+
 async def test_a_file_that_was_moved_away_is_begun_anew(tmp_path):
     async with opened(tmp_path) as write:
         await write(batch(entries(1)))
@@ -356,7 +379,7 @@ async def test_the_check_makes_nothing(tmp_path):
 def test_a_day_file_remembers_a_bounded_number_of_events(tmp_path):
     file = DayFile(tmp_path, "2026-11-21-")
     for start in range(0, 200_000, 10_000):
-        file.add([(n, b"{}") for n in range(start, start + 10_000)])
+        file.add([b"%d" % n for n in range(start, start + 10_000)])
         file.sync()
 
     assert len(file._seen) + len(file._older) <= 130_000
