@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fleetd.store.life import open_store
 from fleetd.store.moves import (
     Append,
     Aside,
@@ -16,7 +17,8 @@ from fleetd.store.moves import (
     Read,
     Rules,
 )
-from fleetd.store.store import SinkPlace, Store, open_store
+from fleetd.store.places import SinkPlace
+from fleetd.store.store import Store
 
 __all__ = [
     "Append",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,17 +12,13 @@ import apsw
 import trio
 
 from fleetd.directory import Directory
-from fleetd.errors import StoreError
 from fleetd.event import LANES, Entry, millis
 from fleetd.store import small
 from fleetd.store.cursors import STEP, Advance, Attempted, Skip
 from fleetd.store.files import (
-    NO_BALLAST,
     Readers,
     Reservation,
     Space,
-    asides,
-    lease,
     write_down,
 )
 from fleetd.store.jobs import AddJob, ChangeJob, rows_of_jobs, seqs_of, taking_of
@@ -34,7 +30,7 @@ from fleetd.store.loading import (
 )
 from fleetd.store.log import DAMAGED, Landed, Log
 from fleetd.store.moves import Append, Attempt, Burial, Counts, Job, Read, Rules
-from fleetd.store.opening import MARK, open_log
+from fleetd.store.opening import MARK
 from fleetd.store.places import Forget, Place, SinkPlace, recounted
 from fleetd.store.reading import Reader
 from fleetd.store.trimming import TrimJobs
@@ -43,7 +39,6 @@ from fleetd.taking import Taking
 from fleetd.world import World
 
 T = TypeVar("T")
-__all__ = ["SinkPlace", "Store", "open_store"]
 
 
 class Store:
@@ -366,41 +361,3 @@ class Store:
             with suppress(OSError):
                 write_down(self.folder / MARK, self.log.broken)
         self.log.db.close()
-
-
-@asynccontextmanager
-async def open_store(
-    folder: Path, world: World, rules: Rules | None = None
-) -> AsyncIterator[Store]:
-    """The log of a data folder, for this process alone.
-
-    Raises `LockedError` where another daemon has it, `ConfigError` where the folder
-    cannot be used or the log is from a newer fleetd, `StoreError` where the disk fails.
-    """
-    rules = rules or Rules()
-    with lease(folder):
-        try:
-            store = _opened(folder, world, rules)
-        except (apsw.Error, OSError) as bad:
-            raise StoreError(f"{folder}: the log cannot be opened: {bad}") from bad
-        try:
-            async with trio.open_nursery() as nursery:
-                if world.threads:
-                    nursery.start_soon(store.writer.run)
-                try:
-                    yield store
-                finally:
-                    store.writer.close()
-        finally:
-            store.close()
-
-
-def _opened(folder: Path, world: World, rules: Rules) -> Store:
-    space = Space(folder, rules.max_disk)
-    db = open_log(folder, Reservation(folder), space, millis(world.now()))
-    store = Store(folder, db, rules, world)
-    store.load()
-    store.aside = asides(folder)
-    if not space.fill_ballast():
-        store.log.full = NO_BALLAST
-    return store
