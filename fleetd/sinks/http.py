@@ -151,6 +151,8 @@ def disagrees(body: bytes) -> str | None:
         said = _said.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None  # its own words, or none
+    except RecursionError:
+        return "with a body that is nested too deep to be read"
     if said.ok is False or said.success is False:
         return "the body says it failed"
     if bytes(said.error) not in NOTHING or bytes(said.errors) not in NOTHING:

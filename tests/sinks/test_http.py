@@ -17,7 +17,7 @@ from fleetd.event import render
 from fleetd.masking import MASK
 from fleetd.secrets import Secret, Text
 from fleetd.sinks import answers
-from fleetd.sinks.http import SINK, Config
+from fleetd.sinks.http import SINK, Config, disagrees
 from tests.sinks.things import DAY, batch, entries, world
 
 URL = "https://hub.example/in?tenant=7"
@@ -186,6 +186,12 @@ async def test_any_2xx_is_taken(status):
 )  # fmt: skip
 async def test_a_body_in_words_we_do_not_know_is_no_disagreement(body):
     await sent(Hub(httpx.Response(200, content=body)))
+
+
+def test_a_body_nested_too_deep_to_be_read_is_no_yes():
+    body = b'{"error":' + b"[" * 60_000
+
+    assert "nested too deep" in (disagrees(body) or "")
 
 
 async def test_an_answer_is_kept_bounded_and_without_secrets():
