@@ -48,37 +48,32 @@ async def heartbeat(
     """Beat for ever: every minute in the log, and as often as systemd wants to hear."""
     store, wanted = board.store, watchdog_s(environ)
     pulse = min(PULSE_S, wanted / 2) if wanted else PULSE_S
-    minute = -1
+    said = (-1, "")
     while True:
-        now = millis(store.world.now()) // MINUTE_MS
+        minute = millis(store.world.now()) // MINUTE_MS
         refusing = board.refusing()
-        if now != minute:
-            await beat(store, now, "refusing" if refusing else "up")
+        state = "refusing" if refusing else "up"
+        if minute > said[0] or (refusing and said[1] == "up"):  # if only for a moment
+            alive = await answers(store, Beat(minute, state))
             await reception.flush()
-            minute = now
-        elif wanted and not await answers(store):
+            said = (minute, state)
+        else:
+            alive = not wanted or await answers(store, Nothing())
+        if alive:
+            health.say("ok")
+            health.beat()
+            if wanted:
+                notify(f"WATCHDOG=1\nSTATUS={refusing or 'taking in'}", environ)
+        else:  # no ping: systemd decides how long that may go on
             logger.error("writer_stuck", seconds=ANSWERS_WITHIN_S)
             health.say("failing", f"the log did not answer for {ANSWERS_WITHIN_S:g} s")
-            continue  # no ping: systemd decides how long that may go on
-        if wanted:
-            notify(f"WATCHDOG=1\nSTATUS={refusing or 'taking in'}", environ)
-        health.say("ok")
-        health.beat()
         await trio.sleep(pulse)
 
 
-async def beat(store: Store, minute: int, state: str) -> None:
-    """One row; a full disk may have no room for it, and is no reason to stop."""
+async def answers(store: Store, write: Beat | Nothing) -> bool:
+    """Whether the writer did it in time; that the disk is full is an answer as well."""
     try:
-        await store.writer.join(Beat(minute, state), within=ANSWERS_WITHIN_S)
-    except (FullError, TimeoutError):
-        return
-
-
-async def answers(store: Store) -> bool:
-    """Whether the writer did something in time; that the disk is full is an answer."""
-    try:
-        await store.writer.join(Nothing(), within=ANSWERS_WITHIN_S)
+        await store.writer.join(write, within=ANSWERS_WITHIN_S)
     except TimeoutError:
         return False
     except FullError:
