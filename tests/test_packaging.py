@@ -1,0 +1,69 @@
+"""What stands beside the package agrees with it: the unit, the users, the proxies."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+
+from fleetd import __main__ as main
+from fleetd import cli, config
+from fleetd.config.shape import Webhooks
+from fleetd.tasks.deliver.plan import PATIENCE
+from fleetd.tasks.heartbeat import ANSWERS_WITHIN_S
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def service() -> configparser.SectionProxy:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(ROOT / "packaging" / "fleetd.service")
+    return unit["Service"]
+
+
+def test_the_unit_runs_a_command_that_there_is(service):
+    program, *words = service["ExecStart"].split()
+    chosen = main.outer_parser().parse_args(words)
+
+    assert program.endswith("/fleetd")
+    assert chosen.command == "run"
+    assert chosen.command in cli.names()
+    assert service["ExecReload"].split()[1] == "-HUP"
+
+
+def test_the_unit_waits_as_long_as_the_daemon_promises_to_take(service):
+    assert service["Type"] == "notify"
+    assert float(service["WatchdogSec"]) > 2 * ANSWERS_WITHIN_S
+    assert float(service["TimeoutStopSec"]) > PATIENCE + 5
+
+
+def test_the_unit_starts_anew_after_a_failed_disk_and_not_after_a_bad_config(service):
+    never = {int(one) for one in service["RestartPreventExitStatus"].split()}
+
+    assert service["Restart"] == "on-failure"
+    assert main.CONFIG in never
+    assert not never & {main.DISK, main.LOCKED, main.FAILED}
+
+
+def test_the_unit_leaves_the_daemon_what_it_needs(service):
+    assert "ProtectClock" not in service
+    assert service["StateDirectory"] == service["User"] == "fleetd"
+    users = (ROOT / "packaging" / "fleetd.sysusers").read_text()
+    assert re.search(r"^u fleetd .*/var/lib/fleetd$", users, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["Caddyfile", "nginx.conf"])
+def test_a_proxy_hands_on_to_where_the_sample_listens(name):
+    text = (ROOT / "contrib" / name).read_text()
+    keys = re.findall(r"^#   (\w+ = .*)$", text, re.MULTILINE)
+    said = "\n".join(['[daemon]\ndata = "d"', "[webhooks]", *keys])
+    house = config.parse(said, ROOT / "fleetd.toml")
+
+    assert str(Webhooks().bind[0]) in text
+    assert house.webhooks.public_url == "https://fleet.example.com"
+    assert house.webhooks.trusted_proxies
+    assert "/webhooks/" in text
