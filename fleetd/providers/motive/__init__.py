@@ -136,4 +136,5 @@ PROVIDER = Provider(
     ),
     authorize=authorize,
     secret_fields=SECRETS,
+    where="make a company webhook there, with a secret of your own choice",
 )

@@ -177,4 +177,5 @@ PROVIDER = Provider(
     ),
     authorize=authorize,
     secret_fields=SECRETS,
+    where="make a webhook there; the secretKey it shows goes into webhook_secret",
 )
