@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TIMESYNC = Path("/run/systemd/timesync/synchronized")
 UNSYNCED = 0x40  # STA_UNSYNC of adjtimex(2)
+ALONE_S = 60.0
+ASKED_S = 660.0  # beyond it nobody asks: the longest wait between two tries is 300 s
 InThread = Callable[[Callable[[], T]], Awaitable[T]]
 
 
@@ -94,6 +96,8 @@ class World:
         self.environ = environ
         self.threads = threads  # False: the log's writer works inline
         self._transport = transport
+        self._asked: float | None = None  # when somebody outside was last asked
+        self._alone_since: float | None = None  # asked, and nobody has answered since
 
     def client(self, **options: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         """An HTTP client of the caller's own; redirects are answers, never followed."""
@@ -101,10 +105,25 @@ class World:
 
         if self._transport is not None:
             options = {**options, "transport": self._transport, "proxy": None}
-        if self.on_date is not None:
-            options.setdefault("event_hooks", {"response": [self._answered]})
+        hooks = {"request": [self._asks], "response": [self._answered]}
+        options.setdefault("event_hooks", hooks)
         return httpx.AsyncClient(follow_redirects=False, **options)
 
+    @property
+    def offline(self) -> bool:
+        """Whether others are asked, and for a minute nobody has answered at all."""
+        if self._alone_since is None or self._asked is None:
+            return False
+        now = self.steady()
+        return now - self._alone_since >= ALONE_S and now - self._asked <= ASKED_S
+
+    async def _asks(self, request: httpx.Request) -> None:
+        del request
+        self._asked = self.steady()
+        if self._alone_since is None:
+            self._alone_since = self._asked
+
     async def _answered(self, response: httpx.Response) -> None:
+        self._alone_since = None
         if self.on_date is not None and response.url.scheme == "https":
             self.on_date(response.headers.get("date", ""))

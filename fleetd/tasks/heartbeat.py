@@ -52,8 +52,9 @@ async def heartbeat(
     while True:
         minute = millis(store.world.now()) // MINUTE_MS
         refusing = board.refusing()
-        state = "refusing" if refusing else "up"
-        if minute > said[0] or (refusing and said[1] == "up"):  # if only for a moment
+        online = "offline" if store.world.offline else "up"
+        state = "refusing" if refusing else online
+        if minute > said[0] or (refusing and said[1] != state):  # if only for a moment
             alive = await answers(store, Beat(minute, state))
             await reception.flush()
             said = (minute, state)
