@@ -184,10 +184,23 @@ class Appends:
         tx = self.tx
         tx.seq += 1
         seq, received = tx.seq, append.received_ms
+        origin = ORIGINS.index(append.origin)
         self.events.append((
-            seq, source, made.kind, made.lane, ORIGINS.index(append.origin), made.at_ms,
+            seq, source, made.kind, made.lane, origin, made.at_ms,
             received, revision, raw, made.part, zlib.crc32(body, seq & 0xFFFFFFFF), body,
         ))  # fmt: skip
+        tx.landed.events.append(
+            (
+                seq,
+                append.source,
+                event,
+                revision,
+                received,
+                origin,
+                made.lane,
+                len(body),
+            )
+        )
         mask = made.filled if event is made.event else filled(event)
         self.known[made.key] = (seq, mask)
         self.seen[made.key] = (made.key, seq, mask)

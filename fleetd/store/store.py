@@ -12,7 +12,7 @@ import apsw
 import trio
 
 from fleetd.directory import Directory
-from fleetd.event import LANES, Entry, millis
+from fleetd.event import LANES, ORIGINS, Entry, millis
 from fleetd.store import small
 from fleetd.store.cursors import STEP, Advance, Attempted, Skip
 from fleetd.store.files import (
@@ -33,6 +33,7 @@ from fleetd.store.moves import Append, Attempt, Burial, Counts, Job, Read, Rules
 from fleetd.store.opening import MARK
 from fleetd.store.places import Forget, Place, SinkPlace, recounted
 from fleetd.store.reading import Reader
+from fleetd.store.tail import Tail
 from fleetd.store.trimming import TrimJobs
 from fleetd.store.writer import Writer
 from fleetd.taking import Taking
@@ -75,6 +76,7 @@ class Store:
         self._bells: dict[str, trio.Event] = {}
         self._grown = trio.Event()
         self._readers = Readers(folder)
+        self._tail = Tail()
 
     # what everybody asks
 
@@ -157,6 +159,10 @@ class Store:
             after, upto, every = work.cursor, work.upto, None
             taking = taking_of(work, taking)
         start = after if beyond is None else beyond
+        if not job and (near := self._tail.stretch(
+            start, upto, lane, taking, limit, max_bytes
+        )):  # fmt: skip
+            return Read(sink, of, 0, after, near.upto, near.entries)
         only = seqs_of(self._jobs[job]) if job else None
         found = await self.reading(
             lambda reader: reader.stretch(
@@ -320,6 +326,11 @@ class Store:
     # after a commit, in the loop's thread
 
     def _landed(self, landed: Landed) -> None:
+        self._tail.grow([
+            (Entry(seq, name, self.providers.get(name, ""), event, revision, received,
+                   ORIGINS[origin], lane), size)
+            for seq, name, event, revision, received, origin, lane, size in landed.events
+        ])  # fmt: skip
         for source, fact in landed.facts:
             self.directory.put(source, fact.vehicle, fact.name, fact.at_ms, fact.value)
         for record in landed.records:
