@@ -21,16 +21,19 @@ Steps: TypeAlias = "Generator[None, Exception | None, list[Any]]"
 
 
 class Waiter:
-    """One write, and the task that sleeps until its commit is on the disk."""
+    """One write, and the task that sleeps until its commit is on the disk.
 
-    __slots__ = ("expires", "task", "write")
+    A commit that comes to nothing may end before its task went to sleep: then the
+    answer lies here for it.
+    """
 
-    def __init__(
-        self, write: Any, task: trio.lowlevel.Task | None, expires: float
-    ) -> None:
+    __slots__ = ("answer", "expires", "task", "write")
+
+    def __init__(self, write: Any, expires: float = float("inf")) -> None:
         self.write = write
-        self.task = task
         self.expires = expires
+        self.task: trio.lowlevel.Task | None = None
+        self.answer: outcome.Outcome[Any] | None = None
 
 
 class Writer:
@@ -85,8 +88,12 @@ class Writer:
         if not self._threads:
             return await self._inline(write)
         expires = time.monotonic() + within if within is not None else float("inf")
-        waiter = Waiter(write, trio.lowlevel.current_task(), expires)
+        waiter = Waiter(write, expires)
         self._line_up(waiter)
+        if waiter.answer is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return waiter.answer.unwrap()
+        waiter.task = trio.lowlevel.current_task()
 
         def abort(_: RaiseCancelT) -> Abort:
             waiter.task = None
@@ -99,7 +106,7 @@ class Writer:
         if not self._threads:
             self._commit_now(write)
         elif self._state == "open":
-            self._line_up(Waiter(write, None, float("inf")))
+            self._line_up(Waiter(write))
 
     def expire(self) -> None:
         """Wake those that waited longer than they may; one look serves them all."""
@@ -145,7 +152,7 @@ class Writer:
         try:
             self._start()
         except BaseException:
-            waiter.task, self._state = None, "broken"
+            self._state = "broken"
             self._wake_up()
             raise
 
@@ -275,9 +282,11 @@ class Writer:
 
 
 def _wake(waiter: Waiter, result: outcome.Outcome[Any]) -> None:
-    if waiter.task is not None:
-        task, waiter.task = waiter.task, None
-        trio.lowlevel.reschedule(task, result)
+    if waiter.task is None:
+        waiter.answer = result
+        return
+    task, waiter.task = waiter.task, None
+    trio.lowlevel.reschedule(task, result)
 
 
 def _never(_: RaiseCancelT) -> Abort:
