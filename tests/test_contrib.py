@@ -1,0 +1,131 @@
+"""What stands beside the program: the unit, the alerts and the dashboard fit it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ALERTS = ROOT / "contrib" / "prometheus-alerts.yml"
+DASHBOARD = ROOT / "contrib" / "grafana.json"
+UNIT = ROOT / "packaging" / "fleetd.service"
+WRITTEN_IN = [
+    ROOT / "fleetd" / "metrics.py",
+    *(ROOT / "fleetd" / "tasks" / "report").glob("*.py"),
+]
+NAME = re.compile(r"fleetd_[a-z_]+")
+PARTS = ("_bucket", "_count", "_sum")  # of a histogram
+MADE = {"fleetd_records_total", "fleetd_events_total", "fleetd_deliveries_total"}
+
+
+def known() -> set[str]:
+    """Every metric the program writes."""
+    found = {name for path in WRITTEN_IN for name in NAME.findall(path.read_text())}
+    return found | MADE
+
+
+def used(text: str) -> set[str]:
+    names = set(NAME.findall(text))
+    return {next((n.removesuffix(p) for p in PARTS if n.endswith(p)), n) for n in names}
+
+
+@pytest.mark.parametrize("path", [ALERTS, DASHBOARD], ids=lambda path: path.name)
+def test_every_metric_it_asks_for_is_one_we_write(path):
+    names = used(path.read_text())
+
+    assert len(names) > 5
+    assert names - known() == set()
+
+
+def test_promtool_finds_nothing_wrong_with_the_alerts():
+    promtool = shutil.which("promtool")
+    assert promtool, "prometheus is among the packages of .ci/packages"
+    done = subprocess.run(
+        [promtool, "check", "rules", "--lint=all", "--lint-fatal", ALERTS],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_alert_fires_when_a_sink_has_held_for_days(tmp_path):
+    """One rule through promtool's own machine, so that the expressions are not only spelled right."""
+    promtool = shutil.which("promtool")
+    assert promtool
+    (tmp_path / "test.yml").write_text(
+        f"""
+rule_files: [{ALERTS}]
+evaluation_interval: 5m
+tests:
+  - interval: 5m
+    input_series:
+      - series: 'fleetd_oldest_waiting_seconds{{sink="ops"}}'
+        values: '0+300x4800'
+    alert_rule_test:
+      - eval_time: 200h
+        alertname: FleetdSinkHeldForDays
+        exp_alerts: []
+      - eval_time: 300h
+        alertname: FleetdSinkHeldForDays
+        exp_alerts:
+          - exp_labels: {{sink: ops, severity: page}}
+            exp_annotations:
+              summary: ops has not taken its oldest event for 12d 12h 0m 0s
+              description: Beyond its `hold` (14d by itself) the oldest may be skipped to make room.
+"""
+    )
+    done = subprocess.run(
+        [promtool, "test", "rules", tmp_path / "test.yml"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dashboard_is_one_that_grafana_imports():
+    board = json.loads(DASHBOARD.read_text())
+    places = [(p["gridPos"]["x"], p["gridPos"]["y"]) for p in board["panels"]]
+
+    assert board["title"] == "fleetd"
+    assert all(panel["targets"] for panel in board["panels"])
+    assert len(set(places)) == len(board["panels"])
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+
+
+def unit() -> dict[str, str]:
+    lines = UNIT.read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if re.match(r"[A-Z]\w+=", line))
+
+
+def test_the_unit_starts_again_whatever_a_new_start_can_mend():
+    found = unit()
+
+    assert found["Type"] == "notify"
+    assert found["Restart"] == "always"
+    assert set(found["RestartPreventExitStatus"].split()) == {"2", "75", "78"}
+    assert int(found["WatchdogSec"]) >= 30
+    assert int(found["TimeoutStopSec"]) > 35
+    assert found["StartLimitIntervalSec"] == "0"
+    assert "ProtectClock" not in found, "the kernel must be asked whether NTP keeps it"
+    assert "adjtimex" in found["SystemCallFilter"]
+
+
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
+    verify = shutil.which("systemd-analyze")
+    if verify is None:  # a box without systemd has no use for the unit either
+        return
+    (tmp_path / "fleetd.service").write_text(
+        UNIT.read_text().replace("/usr/bin/fleetd", "/bin/true")
+    )
+    done = subprocess.run(
+        [verify, "verify", "--recursive-errors=no", tmp_path / "fleetd.service"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
