@@ -11,6 +11,7 @@ import apsw
 import msgspec
 
 from fleetd.errors import FleetdError, FullError, PayloadError, StoreError
+from fleetd.event import AnyEvent
 from fleetd.store.appends import Appends
 from fleetd.store.counting import DAMAGE, count_waiting
 from fleetd.store.files import Reservation, Space, connect
@@ -45,10 +46,12 @@ class Write(Protocol):
 class Landed(msgspec.Struct):
     """What a commit changed, told once it is on the disk and in the order of commits.
 
-    `places` are where sinks stand now: (sink, lane) → (seq, waiting).
+    `places` are where sinks stand now: (sink, lane) → (seq, waiting). `events` are what
+    was stored: seq, source, event, revision, arrival, origin, lane, size.
     """
 
     newest: int = 0
+    events: list[tuple[int, str, AnyEvent, int, int, int, int, int]] = []
     facts: list[tuple[str, Fact]] = []
     records: list[tuple[str, int, str, str, int | None, int]] = []
     places: dict[tuple[str, int], tuple[int, int]] = {}
