@@ -20,10 +20,13 @@ class Disk:
         self.free = threading.Event()
         self.free.set()
         self.bug: Exception | None = None
+        self.refuses: Exception | None = None
 
     def commit(self, writes):
         if self.bug is not None:
             raise self.bug
+        if self.refuses is not None:
+            return [self.refuses] * len(writes)
         fault = yield
         if fault is not None:
             return [StoreError(str(fault))] * len(writes)
@@ -182,3 +185,14 @@ async def test_the_log_is_folded_after_the_answers_and_where_the_syncs_are(nurse
 
     assert [thread for thread, _ in folded] == ["log"]
     assert disk.commits == [["one"], ["two"], ["three"]]
+
+
+async def test_a_commit_that_comes_to_nothing_answers_at_once_and_once(disk):
+    disk.refuses = StoreError("broken")
+    disk.writer.post("nobody waits")
+    for name in ("one", "two"):
+        with pytest.raises(StoreError, match="broken"):
+            await disk.writer.join(name)
+        await settled()
+
+    assert disk.commits == []
