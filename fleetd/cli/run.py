@@ -52,7 +52,7 @@ async def _run(chosen: argparse.Namespace, house: config.House) -> None:
     daemon = Daemon(house, World())
     async with trio.open_nursery() as nursery:
         reread = partial(read, chosen)
-        nursery.start_soon(_obey, daemon, reread, nursery.cancel_scope)
+        nursery.start_soon(_obey, daemon, reread)
         if chosen.show:
             nursery.start_soon(_show, daemon, str(house.path))
         await daemon.run()
@@ -66,9 +66,7 @@ async def _show(daemon: Daemon, path: str) -> None:
     await trio.run_process([*follow, "-n", "10"], check=False)
 
 
-async def _obey(
-    daemon: Daemon, reread: partial[config.House], everything: trio.CancelScope
-) -> None:
+async def _obey(daemon: Daemon, reread: partial[config.House]) -> None:
     """A first SIGTERM or SIGINT drains, a second one stops at once, SIGHUP reloads."""
     asked = False
     wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -77,10 +75,23 @@ async def _obey(
             if number == signal.SIGHUP:
                 await _reload(daemon, reread)
             elif asked:
-                everything.cancel()
+                _end(signal.Signals(number))
             else:
                 asked = True
                 daemon.stop()
+
+
+def _end(number: signal.Signals) -> None:
+    """End by the signal, as if nobody had caught it.
+
+    A cancel would wait for writes under way, up to half a minute; the log needs no
+    closing, and loses nothing.
+    """
+    logger.warning("stopped_at_once", signal=number.name)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 async def _reload(daemon: Daemon, reread: partial[config.House]) -> None:
