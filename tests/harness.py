@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from string import Template
@@ -247,12 +248,13 @@ class Fleetd:
 
     def status(self) -> Any:
         """The status document as it is now, not as it was remembered a second ago."""
-        then = self.get("/api/status").json()["now"]
-        return self.until(lambda: self._newer(then), "a fresh status")
+        asked = datetime.now(UTC) - timedelta(milliseconds=1)  # its `now` is cut to ms
 
-    def _newer(self, then: str) -> Any:
-        found = self.get("/api/status").json()
-        return found if found["now"] != then else None
+        def fresh() -> Any:
+            found = self.get("/api/status").json()
+            return found if datetime.fromisoformat(found["now"]) >= asked else None
+
+        return self.until(fresh, "a fresh status")
 
     def settled(self) -> Any:
         """The status after the last request or command, asked for once."""

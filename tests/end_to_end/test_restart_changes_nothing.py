@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -138,7 +139,16 @@ def differences(before: Any, after: Any, where: str = "") -> list[str]:
             for key in keys
             for told in differences(before.get(key), after.get(key), f"{where}.{key}")
         ]
-    return [] if before == after else [f"{where}: {before!r} became {after!r}"]
+    same = before == after or (where.endswith("_success_at") and close(before, after))
+    return [] if same else [f"{where}: {before!r} became {after!r}"]
+
+
+def close(before: str | None, after: str | None) -> bool:
+    """The same success, told by the task at first and by its row in the log later."""
+    if before is None or after is None:
+        return False
+    apart = datetime.fromisoformat(before) - datetime.fromisoformat(after)
+    return abs(apart) < timedelta(seconds=0.5)
 
 
 def test_every_count_says_something_before_it_is_compared(daemon):
@@ -177,8 +187,8 @@ def test_a_clean_restart_changes_nothing_but_flushes_what_was_refused(daemon):
             del source["refused"]  # counted in memory until the next minute or the end
     assert differences(lasting(before), lasting(after)) == []
     assert waited(before) <= waited(after)
-    seen = {name: numbers(stopped[name]) for name in ("sources", "sinks")}
-    assert seen == {name: numbers(before[name]) for name in ("sources", "sinks")}
+    for name in ("sources", "sinks"):
+        assert differences(numbers(before[name]), numbers(stopped[name])) == []
 
 
 def test_a_kill_and_a_new_start_change_nothing(daemon):
