@@ -11,7 +11,7 @@ from fleetd.event import Position
 from fleetd.store import look
 from fleetd.store.stats import seq_at
 from tests.conftest import MORNING
-from tests.desk import desk
+from tests.desk import HOUSE, desk
 from tests.store.deeds import crash, fix, put, truck
 
 
@@ -211,3 +211,25 @@ async def test_show_has_bytes_headers_verdict_revisions_and_deliveries(
     )
     assert none.status == 400
     assert "the log holds 1 to 3" in none.json["error"]
+
+
+async def test_show_names_no_request_for_what_its_sink_never_takes(
+    tmp_path, world, autojump_clock
+):
+    from fleetd.store import Attempt
+
+    text = HOUSE.replace("[sinks.pager]", 'sources = ["south"]\n[sinks.pager]')
+    async with desk(tmp_path, world, text) as here:
+        await put(here.store, fix(1))
+        await put(here.store, fix(2), source="south")
+        read = await here.store.next_batch("ops", 0, limit=10)
+        attempt = Attempt(
+            sink="ops", job=0, lane=0, first=1, last=2, count=1, verdict="taken",
+            status=200, ms=12, at_ms=1_700_000_000_000, key="abc", answer=b"",
+        )  # fmt: skip
+        await here.store.advance(read, delivered=read.entries, attempts=[attempt])
+        north = await here.ask("/api/show", seq="1")
+        south = await here.ask("/api/show", seq="2")
+
+    assert north["deliveries"] == []
+    assert [one["sink"] for one in south["deliveries"]] == ["ops"]

@@ -170,9 +170,9 @@ def body_of(body: bytes) -> tuple[str | None, str | None]:
 
 def _carried(asked: Asked, found: look.Whole) -> Iterator[dict[str, Any]]:
     for one in found.carried:
-        table = asked.house.sinks.get(one.sink)
-        takes = table.takes if table else None
-        if found.entry and takes is not None and found.entry.kind not in takes:
+        table, entry = asked.house.sinks.get(one.sink), found.entry
+        takes = table.taking(KINDS[1:]).takes if table else None
+        if entry and takes and not takes(entry.source, entry.event):
             continue
         yield {
             "sink": one.sink, "generation": one.job, "lane": LANES[one.lane],
