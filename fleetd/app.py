@@ -86,6 +86,8 @@ class Daemon:
 
     def stop(self) -> None:
         """Stop accepting, answer what is in flight, finish held batches, end."""
+        systemd.notify("STOPPING=1")  # never at a reload: systemd would end us for it
+        logger.info("stopping")
         self._next = None
         self._changed.set()
 
@@ -184,8 +186,6 @@ class Life:
                 systemd.notify("READY=1")
                 ready.set()
                 await changed.wait()
-                systemd.notify("STOPPING=1")
-                logger.info("stopping")
                 for door in doors:
                     await door.close(within=CLOSE_WITHIN)
                 inbound.cancel_scope.cancel()

@@ -7,6 +7,8 @@ import socket
 
 import pytest
 
+from tests.harness import Fleetd
+
 SINK = """
 [sources.demo]
 provider = "demo"
@@ -34,3 +36,29 @@ def test_a_second_signal_ends_it_though_a_far_side_never_answers(make, number):
     daemon.begin()
     assert daemon.status()["log"]["events"] > 0
     assert daemon.asked("ledger", "--json", code=None)["verdict"] != "lost"
+
+
+def test_a_reload_is_never_told_to_systemd_as_a_stop(make, tmp_path):
+    place = str(tmp_path / "notify")
+    said: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(place)
+        ear.settimeout(30)
+
+        def heard(word: str) -> list[str]:
+            """What was said up to and with this word."""
+            said.clear()
+            while not said or not said[-1].startswith(word):
+                said.append(ear.recv(4096).decode())
+            return [one.split("\n")[0] for one in said]
+
+        daemon: Fleetd = make(environ={"NOTIFY_SOCKET": place}).begin()
+        assert heard("READY=1") == ["READY=1"]
+        daemon.reload()
+        assert heard("READY=1") == ["RELOADING=1", "READY=1"]
+        daemon.write("[daemon]\n")
+        daemon.reload("config_refused")
+        assert heard("READY=1") == ["RELOADING=1", "READY=1"]
+        daemon.signal(signal.SIGTERM)
+        assert heard("STOPPING=1") == ["STOPPING=1"]
+        assert daemon.ended() == 0
