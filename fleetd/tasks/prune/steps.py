@@ -22,7 +22,7 @@ from fleetd.store.trimming import (
     old_end,
 )
 
-REST = 3.0  # times as long as a step took: the loop belongs to intake
+REST = 1.0  # as long as a step took, its sync included: the loop belongs to intake
 MOST_STEPS = 5000  # of one kind of work in one pass
 T = TypeVar("T")
 logger = structlog.get_logger()
@@ -87,7 +87,7 @@ class Steps:
         return await self.timed(partial(self._store.join, write))
 
     async def timed(self, step: Callable[[], Awaitable[T]]) -> T:
-        """Do a step, then rest some times as long as it took."""
+        """Do a step, then rest as long as it took."""
         began = trio.current_time()
         answer = await step()
         await trio.sleep((trio.current_time() - began) * REST)
