@@ -7,6 +7,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+AT_ONCE = "lazy_itable_init=0,lazy_journal_init=0"
+
 
 class Disks:
     """Images and mounts below one folder, all gone at the end."""
@@ -21,7 +23,10 @@ class Disks:
         image = (within or self.folder) / f"{name}.img"
         with image.open("wb") as file:
             file.truncate(mib << 20)
-        words = {"xfs": ("-q", "-m", "reflink=1"), "ext4": ("-q", "-F", "-m", "0")}
+        words = {
+            "xfs": ("-q", "-m", "reflink=1"),
+            "ext4": ("-q", "-F", "-m", "0", "-E", AT_ONCE),
+        }
         run(f"mkfs.{kind}", *words[kind], str(image))
         return self.mount(image, name)
 
@@ -64,6 +69,17 @@ class Disks:
                 self.thaw(place)
         for place in reversed(self._mounts.copy()):
             self.unmount(place)
+
+
+def fill(place: Path) -> Path:
+    """Take all the room that is left there, to the last block."""
+    filler = place / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for step in (1 << 20, 4096):
+            with suppress(OSError):
+                while file.write(bytes(step)):
+                    pass
+    return filler
 
 
 def run(*words: str) -> None:

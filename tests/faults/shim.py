@@ -73,6 +73,11 @@ class Faults:
         """How many calls were made to fail since the plan was made."""
         return self._get("failed")
 
+    @property
+    def calls(self) -> int:
+        """How many such calls there were since the plan was made."""
+        return self._get("calls")
+
 
 @cache
 def library() -> Path:

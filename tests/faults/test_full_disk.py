@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.daemon import Daemon
-from tests.faults.disks import Disks
+from tests.faults.disks import Disks, fill
 from tests.faults.far import FarSide
 from tests.faults.load import Load, page, point, send
 from tests.faults.oracle import check_archive, look, lost
@@ -26,24 +25,13 @@ def disk(disks: Disks) -> Path:
 
 
 @contextmanager
-def filled(disk: Path, *, but: int = 0) -> Iterator[Path]:
-    """Somebody else takes all the room that is left, to the last block."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        take(file.fileno(), 1 << 20)
-        take(file.fileno(), 4096)
-    if but:
-        os.truncate(filler, filler.stat().st_size - but)
+def filled(disk: Path) -> Iterator[Path]:
+    """Somebody else has all the room."""
+    filler = fill(disk)
     try:
         yield filler
     finally:
-        filler.unlink(missing_ok=True)
-
-
-def take(fd: int, step: int) -> None:
-    with suppress(OSError):
-        while os.write(fd, bytes(step)):
-            pass
+        filler.unlink()
 
 
 def test_a_full_disk_refuses_intake_and_goes_on_delivering_and_reopens_by_itself(
