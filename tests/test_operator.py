@@ -325,13 +325,15 @@ def test_control_characters_from_outside_command_no_terminal(running: Fleetd):
     assert "\x07" not in plain
 
 
-def on_terminal(one: Fleetd, *words: str, until: bytes | None = None) -> str:
-    """What a command shows on a terminal of 120 columns."""
+def on_terminal(
+    one: Fleetd, *words: str, until: bytes | None = None, columns: int = 120
+) -> str:
+    """What a command shows on a terminal."""
     outer, inner = pty.openpty()
     environ = {
         **one._environ(),
         "TERM": "xterm-256color",
-        "COLUMNS": "120",
+        "COLUMNS": str(columns),
         "LINES": "40",
     }
     shown = b""
@@ -360,6 +362,16 @@ def test_on_a_terminal_there_is_colour_and_watch_redraws(running: Fleetd):
     assert "HEALTHY" in shown
     assert watched.count("HEALTHY") >= 2
     assert "redraws a terminal" in running.run("status", "--watch", code=2).stderr
+
+
+def test_on_80_columns_a_sink_is_one_line_with_its_whole_name(running: Fleetd):
+    sinks = running.status()["sinks"]
+    wide = on_terminal(running, "status").splitlines()
+    narrow = on_terminal(running, "status", columns=80).splitlines()
+
+    assert sum("rate/s" in line for line in wide) == 1
+    for name, sink in sinks.items():
+        assert any(name in line and sink["state"] in line for line in narrow), narrow
 
 
 def test_the_secret_is_in_no_output(running: Fleetd):

@@ -80,10 +80,31 @@ def _rich(heads: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> No
     console().print(rich_table(heads, rows, sides))
 
 
-def rich_table(heads: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> Any:
-    """A table for a terminal, states in colour."""
+def narrowed(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], sides: str,
+    spare: Sequence[str], width: int,
+) -> tuple[list[str], list[list[str]], str]:  # fmt: skip
+    """The same without as many of the spare columns as it takes to fit."""
+    columns = list(zip(zip(sides, heads, strict=True), *rows, strict=True))
+    for head in spare:
+        needs = (max(len(head), *map(len, cells)) for (_, head), *cells in columns)
+        if sum(needs) + 2 * (len(columns) - 1) <= width:
+            break
+        columns = [one for one in columns if one[0][1] != head]
+    kept = [head for (_, head), *_ in columns]
+    cells = [list(row) for row in zip(*(one[1:] for one in columns), strict=True)]
+    return kept, cells, "".join(side for (side, _), *_ in columns)
+
+
+def rich_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], sides: str,
+    spare: Sequence[str] = (),
+) -> Any:  # fmt: skip
+    """A table for a terminal, states in colour; spare columns go where it is narrow."""
     from rich.table import Table
 
+    if spare:
+        heads, rows, sides = narrowed(heads, rows, sides, spare, console().width)
     made = Table(
         box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold dim"
     )

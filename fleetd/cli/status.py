@@ -22,6 +22,7 @@ SOURCES = ("source", "provider", "state", "received", "stored", "dup", "filt", "
            "refused", "last")  # fmt: skip
 SINKS = ("sink", "kind", "state", "waiting", "oldest", "rate/s", "empty in", "delivered",
          "skipped", "dead", "last")  # fmt: skip
+SPARE = ("rate/s", "provider", "kind", "skipped", "filt", "dup")  # on 80 columns
 Block = tuple[Sequence[str], list[Sequence[str]], str]
 
 
@@ -85,7 +86,7 @@ def screen(doc: Document) -> Any:
     parts: list[Any] = [Text(_show.printable(first), style=f"bold {colour}")]
     parts += [Text(_show.printable(line), style=colour) for line in why]
     for heads, rows, sides in tables(doc):
-        parts += [Text(""), _show.rich_table(heads, rows, sides)]
+        parts += [Text(""), _show.rich_table(heads, rows, sides, SPARE)]
     parts.append(Text(""))
     parts += [Text(_show.printable(line)) for line in rest(doc)]
     return Group(*parts)
