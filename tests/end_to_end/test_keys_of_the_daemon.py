@@ -66,6 +66,19 @@ def test_the_log_and_the_control_socket_are_where_it_says(plain, tuned):
     assert not (tuned.folder / "data").exists()
 
 
+def test_the_folder_stays_where_it_is_while_it_runs(plain):
+    good = plain.file.read_text()
+    plain.file.write_text(good.replace(f"{plain.folder}/data", "./another"))
+
+    why = plain.reload("config_refused")["why"]
+
+    line = good[: good.index("data =")].count("\n") + 1
+    assert f"{plain.file}:{line}: daemon.data" in why
+    assert send(plain, person(0))["stored"] == 1
+    assert not (plain.folder / "another").exists()
+    plain.file.write_text(good)
+
+
 @shows("daemon.timezone")
 def test_typed_times_are_read_and_told_in_its_zone(tuned):
     assert "+05:30" in tuned.run("events", "--since", "today").stderr

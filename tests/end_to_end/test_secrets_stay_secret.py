@@ -196,10 +196,10 @@ def seen(daemon: Fleetd, hub: Hub) -> Seen:
     """All of it gone through once; each test then looks at it in its own way."""
     seen = Seen()
     send_everything(daemon, seen)
+    spoil_the_config(daemon, seen)  # meanwhile the sinks try, and wait, and try
     daemon.until(lambda: burdened(daemon, hub), "every sink to have been tried")
     ask_everything(daemon, seen)
     type_everything(daemon, seen)
-    spoil_the_config(daemon, seen)
     assert daemon.stop() == 0
     for words in (("status",), ("status", "--json"), ("events", "--json"), ("dead",)):
         read(daemon, seen, "stopped: ", *words)
