@@ -74,8 +74,10 @@ class Advance(Struct, frozen=True):
             return False
         waiting = max(0, place[1] - self._decided)
         if self.damaged:  # it may or may not have been counted as waiting
+            least = waiting - len(self.damaged)  # a damaged index may count too few
             taking = tx.log.takings[read.sink]
             waiting = tx.waiting(self.upto, tx.seq, read.lane, taking)
+            waiting = max(waiting, least)
         if self.upto >= tx.seq:
             waiting = 0
         tx.put(read.sink, read.lane, self.upto, waiting)

@@ -128,23 +128,32 @@ class Reader:
     def _one_by_one(
         self, after: int, upto: int, lane: int | None, taking: Taking
     ) -> Iterator[Any]:
-        """Past a damaged page: what can be read is, the rest is remembered."""
-        try:
-            found = listed(self.db, after, upto, lane)
-            seqs: Iterable[int] = [seq for seq, kind in found if kind in taking.codes]
-        except DAMAGE:  # not even the indexes: each seq there can have been
-            seqs = range(after + 1, upto + 1)
-        known = not isinstance(seqs, range)
-        for seq in seqs:
-            row, hole = None, not known
+        """Past a damaged page: what can be read is, the rest is remembered.
+
+        Each seq is asked for, not only those that the indexes tell of: a damaged index
+        can be silent about rows that are there.
+        """
+        ours, known = self._told(after, upto, lane, taking)
+        for seq in range(after + 1, upto + 1):
+            row, hole = None, seq not in ours
             try:
                 row = self.db.execute(ONE, (seq,)).get
-            except DAMAGE:
-                hole = not known and lane == SAFETY  # the other lane counts it
+            except DAMAGE:  # where the indexes say nothing the other lane counts it
+                hole = hole and (known or lane == SAFETY)
             if row is not None:
                 yield row
             elif not hole:
                 self._damaged.append(seq)
+
+    def _told(
+        self, after: int, upto: int, lane: int | None, taking: Taking
+    ) -> tuple[set[int], bool]:
+        """What is taken there by the indexes alone, and whether they could be read."""
+        try:
+            found = listed(self.db, after, upto, lane)
+        except DAMAGE:
+            return set(), False
+        return {seq for seq, kind in found if kind in taking.codes}, True
 
     def entry(self, row: Any) -> Entry | None:
         """A row as an entry, or None (and remembered) where its bytes are damaged."""

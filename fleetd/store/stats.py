@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 
 import apsw
 from msgspec import Struct
 
+from fleetd.store.counting import DAMAGE
 from fleetd.store.totals import HOUR_MS
 
 SUMS = "SELECT scope, kind, outcome, why, n FROM sums"
@@ -162,14 +163,18 @@ def hours(db: apsw.Connection, first: int, until: int) -> list[Hourly]:
 
 def last_taken(db: apsw.Connection) -> dict[int, int]:
     """When each sink last took something, of the newest attempts."""
-    return dict(db.execute(LAST_TAKEN))
+    found: dict[int, int] = {}
+    with suppress(*DAMAGE):  # a daemon that cannot start over this is worse
+        found.update(db.execute(LAST_TAKEN))
+    return found
 
 
 def last_raw(db: apsw.Connection) -> dict[int, int]:
     """When each source last sent something, of the newest bodies and of what left none."""
     found: dict[int, int] = {}
-    for source, received_ms in db.execute(LAST_RAW):
-        found[source] = max(received_ms, found.get(source, 0))
+    with suppress(*DAMAGE):
+        for source, received_ms in db.execute(LAST_RAW):
+            found[source] = max(received_ms, found.get(source, 0))
     return found
 
 

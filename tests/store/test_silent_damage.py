@@ -1,0 +1,87 @@
+"""Damage that says nothing: an index without the rows it should tell of, a page of raw."""
+
+from __future__ import annotations
+
+import apsw
+
+from fleetd.store import stats
+from fleetd.store.files import PAGE
+from tests.store.deeds import counted, drain, fix, opened, put, rows
+
+LEAVES = "SELECT pageno FROM dbstat WHERE name = ? AND pagetype = 'leaf' ORDER BY path"
+
+
+async def filled(store, n=400):
+    for start in range(0, n, 40):
+        await put(
+            store,
+            *(fix(k, location_description="x" * 300) for k in range(start, start + 40)),
+            raw=b"y" * 3000,
+        )
+
+
+def spoil(folder, page):
+    with (folder / "log.sqlite").open("r+b") as file:
+        file.seek((page - 1) * PAGE)
+        file.write(b"\xa5" * PAGE)
+
+
+def silence(folder, upto):
+    """The index by kind tells of nothing beyond `upto`, and of no error."""
+    db = apsw.Connection(str(folder / "log.sqlite"))
+    whole = db.execute(
+        "SELECT sql FROM sqlite_master WHERE name = 'events_by_kind'"
+    ).get
+    db.execute(f"DROP INDEX events_by_kind; {whole} WHERE seq <= {upto}")
+    db.pragma("writable_schema", "ON")
+    change = "UPDATE sqlite_master SET sql = ? WHERE name = 'events_by_kind'"
+    db.execute(change, (whole,))
+    db.close()
+
+
+async def test_rows_that_a_damaged_index_does_not_tell_of_are_delivered_all_the_same(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        await filled(store)
+        store.log._fold()
+        page = rows(store, LEAVES, "events")[3][0]
+    silence(tmp_path, 10)
+    spoil(tmp_path, page)
+    async with opened(tmp_path, world) as store:
+        taken = await drain(store)
+
+        assert 350 < len(taken) < 400
+        assert counted(store, "ops")["delivered"] == len(taken)
+
+
+async def test_what_waits_behind_damage_still_waits_when_an_index_is_silent(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        await filled(store)
+        store.log._fold()
+        page = rows(store, LEAVES, "events")[1][0]
+    silence(tmp_path, 300)
+    spoil(tmp_path, page)
+    async with opened(tmp_path, world) as store:
+        read = await store.next_batch("ops", 0, limit=100)
+        assert await store.advance(read, delivered=read.entries)
+
+        assert store.cursor("ops", 0) == 100
+        assert store.waiting("ops", 0) >= 290
+
+
+async def test_a_damaged_page_of_old_bodies_does_not_keep_the_daemon_from_starting(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        await filled(store)
+        store.log._fold()
+        pages = rows(store, LEAVES, "raw")
+    spoil(tmp_path, pages[len(pages) // 2][0])
+    async with opened(tmp_path, world) as store:
+        found = await store.reading(lambda reader: stats.last_raw(reader.db))
+
+        assert set(found) <= {1, 2}
+        assert store.aside == ""
