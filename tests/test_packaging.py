@@ -44,9 +44,9 @@ def test_the_unit_waits_as_long_as_the_daemon_promises_to_take(service):
 def test_the_unit_starts_anew_after_a_failed_disk_and_not_after_a_bad_config(service):
     never = {int(one) for one in service["RestartPreventExitStatus"].split()}
 
-    assert service["Restart"] == "on-failure"
-    assert main.CONFIG in never
-    assert not never & {main.DISK, main.LOCKED, main.FAILED}
+    assert service["Restart"] in {"on-failure", "always"}
+    assert {main.CONFIG, main.USAGE} <= never
+    assert not never & {main.DONE, main.FAILED, main.DISK}
 
 
 def test_the_unit_leaves_the_daemon_what_it_needs(service):
