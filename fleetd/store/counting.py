@@ -14,7 +14,12 @@ from fleetd.event import KINDS, SAFETY, unpack
 from fleetd.store.totals import HOUR_MS
 from fleetd.taking import Taking
 
-DAMAGE = (apsw.CorruptError, apsw.NotADBError)
+DAMAGE = (  # a wrong byte in a row's header turns a number into text
+    apsw.CorruptError,
+    apsw.NotADBError,
+    UnicodeDecodeError,
+)
+LATEST_MS = 1 << 48  # the year 10889: no box says so
 Names: TypeAlias = Mapping[tuple[str, str], int]  # (side, name) → number
 Passed: TypeAlias = "Counter[tuple[int, int]]"  # (hour, kind) → events
 
@@ -85,19 +90,28 @@ def located(
     for seq, kind in seqs:
         body = b""
         with suppress(*DAMAGE):
-            ms, source, body = db.execute(ONE, (seq,)).get or (ms, source, b"")
+            found = db.execute(ONE, (seq,)).get
+            if found is not None and sane(found[0]) and isinstance(found[2], bytes):
+                ms, source, body = found
         yield seq, ms, kind, source, body
+
+
+def sane(ms: object) -> bool:
+    """Whether a time of arrival as it was read can be one."""
+    return type(ms) is int and 0 <= ms < LATEST_MS
 
 
 def passed(db: apsw.Connection, after: int, upto: int, lane: int) -> Passed:
     """Every event of a lane in (after, upto], by hour and kind."""
     query = PASSED_SAFETY if lane == SAFETY else PASSED
     try:
-        rows = db.execute(query, (after, upto))
-        return Counter({(hour, kind): n for hour, kind, n in rows})
+        rows = list(db.execute(query, (after, upto)))
     except DAMAGE:
-        found = located(db, after, upto, lane)
-        return Counter((ms // HOUR_MS, kind) for _, ms, kind, _, _ in found)
+        rows = None
+    if rows is not None and all(type(hour) is int for hour, _, _ in rows):
+        return Counter({(hour, kind): n for hour, kind, n in rows})
+    found = located(db, after, upto, lane)
+    return Counter((ms // HOUR_MS, kind) for _, ms, kind, _, _ in found)
 
 
 def tallied(

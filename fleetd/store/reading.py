@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from fleetd.event import CODES, ORIGINS, SAFETY, Entry, unpack
-from fleetd.store.counting import DAMAGE, listed
+from fleetd.store.counting import DAMAGE, listed, sane
 from fleetd.store.rows import gather
 from fleetd.taking import Taking
 
@@ -163,9 +163,10 @@ class Reader:
                 raise msgspec.DecodeError("checksum")
             event = unpack(body)
             name, provider = self._names[source]
-        except (msgspec.MsgspecError, KeyError):
+            road = ORIGINS[origin]
+            if not sane(received) or type(revision) is not int or origin < 0:
+                raise msgspec.DecodeError("no number")
+        except (msgspec.MsgspecError, LookupError, TypeError, OverflowError):
             self._damaged.append(seq)
             return None
-        return Entry(
-            seq, name, provider, event, revision, received, ORIGINS[origin], lane
-        )
+        return Entry(seq, name, provider, event, revision, received, road, lane)

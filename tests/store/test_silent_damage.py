@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import apsw
+import pytest
 
 from fleetd.store import stats
 from fleetd.store.files import PAGE
@@ -85,3 +86,40 @@ async def test_a_damaged_page_of_old_bodies_does_not_keep_the_daemon_from_starti
 
         assert set(found) <= {1, 2}
         assert store.aside == ""
+
+
+@pytest.mark.parametrize(
+    "value", ["x'ab'", "CAST(x'ab' AS TEXT)", "NULL", "-1", "1 << 60"]
+)
+@pytest.mark.parametrize("column", ["received_ms", "origin", "crc", "body", "source"])
+async def test_a_row_whose_columns_are_no_longer_what_they_were_is_damaged_alone(
+    column, value, autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        await filled(store)
+    loosen(tmp_path, f"UPDATE events SET {column} = {value} WHERE seq = 123")
+    async with opened(tmp_path, world) as store:
+        taken = await drain(store)
+
+        assert len(taken) == 399
+        assert counted(store, "ops") == {"delivered": 399, "skipped:damaged": 1}
+
+
+def loosen(folder, change):
+    """Write what no typed column would take, as a wrong byte on the disk does."""
+    db = apsw.Connection(str(folder / "log.sqlite"))
+    schema = "SELECT sql FROM sqlite_master WHERE name = 'events'"
+    whole = db.execute(schema).get
+    free = (
+        whole.replace(" NOT NULL", "")
+        .replace(") STRICT", ")")
+        .replace("INTEGER,", "BLOB,")
+    )
+    put_schema = "UPDATE sqlite_master SET sql = ? WHERE name = 'events'"
+    db.pragma("writable_schema", "ON")
+    db.execute(put_schema, (free,))
+    db.pragma("writable_schema", "RESET")
+    db.execute(change)
+    db.pragma("writable_schema", "ON")
+    db.execute(put_schema, (whole,))
+    db.close()
