@@ -7,7 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.harness import Fleetd, Hub
+from tests.harness import Fleetd
+from tests.hub import Hub
 
 
 @pytest.fixture(scope="module")

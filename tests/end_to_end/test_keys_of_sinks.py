@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.showing import shows
-from tests.harness import Asked, Fleetd, Hub
+from tests.harness import Fleetd
+from tests.hub import Asked, Hub
 
 ELSEWHERE = "tests.end_to_end.elsewhere"
 GATE = """

@@ -11,7 +11,8 @@ import pytest
 import trustme
 
 from tests.end_to_end.showing import shows
-from tests.harness import Asked, Fleetd, Hub, by_motive
+from tests.harness import Fleetd, by_motive
+from tests.hub import Asked, Hub
 
 ELSEWHERE = "tests.end_to_end.elsewhere"
 SOURCE = '\n[sources.%s]\nprovider = "acme"\ntoken = "env:TOKEN"\nbase_url = "%s"\n%s\n'

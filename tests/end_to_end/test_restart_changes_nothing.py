@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Asked, Fleetd, Hub, by_motive
+from tests.harness import Fleetd, by_motive
+from tests.hub import Asked, Hub
 
 SECRET = "a secret of the south"
 CONFIG = """

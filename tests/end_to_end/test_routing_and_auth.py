@@ -15,15 +15,8 @@ import pytest
 import trustme
 
 from tests.end_to_end.showing import shows
-from tests.harness import (
-    Answer,
-    Fleetd,
-    Hub,
-    UnixConnection,
-    ask,
-    by_motive,
-    certificate_at,
-)
+from tests.harness import Answer, Fleetd, UnixConnection, ask, by_motive, certificate_at
+from tests.hub import Hub
 
 SECRET = "a secret of the south"
 TOKEN = "a-token-for-status-1"

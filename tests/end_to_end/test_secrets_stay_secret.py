@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import pytest
 
-from tests.harness import Answer, Asked, Fleetd, Hub, by_motive, by_samsara
+from tests.end_to_end.seen import Seen, shown
+from tests.harness import Fleetd, by_motive, by_samsara
+from tests.hub import Asked, Hub
 
 
 def b64(text: str) -> str:
@@ -138,23 +140,6 @@ def echoing(asked: Asked) -> tuple[int, bytes]:
         return 0, b"HTTP/1.1 " + token + b" " + asked.path.encode() + b"\r\n\r\n"
     status = {"/refusing": 401, "/moved": 302, "/lying": 200}
     return status.get("/" + asked.path.split("/")[1], 500), told
-
-
-class Seen:
-    """Everything that came out anywhere, by where."""
-
-    def __init__(self) -> None:
-        self.outputs: dict[str, bytes] = {}
-
-    def add(self, where: str, *outputs: str | bytes) -> None:
-        text = b"".join(
-            one.encode() if isinstance(one, str) else one for one in outputs
-        )
-        self.outputs[where] = self.outputs.get(where, b"") + text
-
-    def answer(self, where: str, answer: Answer) -> Answer:
-        self.add(where, str(dict(answer.headers)), answer.body)
-        return answer
 
 
 @pytest.fixture(scope="module")
@@ -324,36 +309,6 @@ def spoil_the_config(daemon: Fleetd, seen: Seen) -> None:
         read(daemon, seen, f"{old}: ", "check")
     daemon.file.write_text(good)
     assert len(spoils) == len(daemon.logged("config_refused"))
-
-
-# what to look for
-
-
-def forms(value: str) -> Iterator[bytes]:
-    """A value as it could be met, the code under test not asked."""
-    body = value.encode()
-    texts = {value, quote(value), quote(value, safe=""), quote_plus(value)}
-    texts |= {json.dumps(value)[1:-1], repr(value)[1:-1], body.hex()}
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        for shift in range(3):
-            code = encode(bytes(shift) + body).decode().rstrip("=")
-            first = (shift * 8 + 5) // 6
-            core = code[first : (len(body) + shift) * 8 // 6]
-            texts |= {core} if len(core) >= 10 else set()
-    for text in texts:
-        yield text.encode()
-
-
-def shown(seen: Seen, values: set[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for value in values:
-        for form in forms(value):
-            for where, output in seen.outputs.items():
-                at = output.find(form)
-                if at >= 0:
-                    near = output[max(0, at - 60) : at + len(form) + 20]
-                    found.setdefault(value, []).append(f"{where}: ...{near!r}")
-    return found
 
 
 def configured(hub: Hub) -> set[str]:
