@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Fleetd, Hub, by_motive
+from tests.harness import Fleetd, by_motive
+from tests.hub import Hub
 
 SECRET = "operator-secret-77"
 CONFIG = """
