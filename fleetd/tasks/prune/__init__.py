@@ -109,6 +109,7 @@ class Keeper:
         use = await self._steps.use()
         if self._store.log.full:
             await self._reopen(use)
+        self._clock.look()  # right before anything is judged by its age
         if not self._clock.trusted:
             self.why = (
                 f"nothing is pruned while the clock is suspect: {self._clock.why}"
