@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from fleetd.event.kinds import AnyEvent, Duty, Event, Position, Safety, pack
-from fleetd.event.words import VIN, text, vin_of
+from fleetd.event.words import DAY_MS, VIN, text, vin_of
 
 NORMAL, SAFETY = 0, 1
 URGENT = frozenset({"sos", "panic", "crash", "rollover"})
@@ -101,6 +101,11 @@ def tag_of_record(event: Event, content: str, replaces: int) -> str:
     if event.revision is not None:
         return str(event.revision)
     return f"{replaces}>{content}"
+
+
+def day_of(ms: int) -> int:
+    """The UTC day since 1970 as a dedupe key bears it, in two bytes."""
+    return min(max(ms // DAY_MS, 0), 0xFFFF)
 
 
 def dedupe_key(source: str, event: Event, tag: str, day: int) -> bytes:

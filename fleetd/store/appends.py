@@ -18,9 +18,12 @@ from fleetd.event import (
     LANES,
     ORIGINS,
     AnyEvent,
+    day_of,
+    dedupe_key,
     filled,
     merged,
     pack,
+    tag_of_record,
     unpack,
 )
 from fleetd.store.moves import Append, Counts, DeadRecord, Made
@@ -66,6 +69,8 @@ HEARD = (
     " VALUES ('heard:' || ?, json_object('ms', ?))"
 )
 FIRST = "SELECT body, revision FROM events WHERE seq = ?"
+STANDS = "SELECT content, revision, seq FROM records WHERE source = ? AND kind = ? AND id = ?"
+SEEN_ONE = "SELECT seq, filled FROM seen WHERE key = ?"
 UNDEAD = "DELETE FROM dead WHERE id = ?"
 Groups: TypeAlias = "Counter[tuple[str, str, int, int]]"  # source, kind, lane, hour
 PACK_FROM = 4096  # bytes from which a body is worth compressing
@@ -82,6 +87,7 @@ class Appends:
         self.raws: list[tuple[Any, ...]] = []
         self.asides: list[tuple[Any, ...]] = []
         self.records: list[tuple[Any, ...]] = []
+        self.standing: dict[tuple[int, int, str], tuple[str, int | None, int]] = {}
         self.routed: list[tuple[str, AnyEvent, int, int]] = []
         self.heard: dict[int, int] = {}  # sources of which no bytes say when
 
@@ -136,6 +142,8 @@ class Appends:
         """Store one event, or count it a duplicate; 1 if it was stored."""
         tx, hour = self.tx, append.received_ms // HOUR_MS
         tx.count(source, hour, made.kind, "made")
+        if made.kind in CHANGED:
+            made = self._beside(append, made, source)
         before = self.known.get(made.key) if made.key else None
         if made.key and before is None:
             revision = made.revision
@@ -147,6 +155,30 @@ class Appends:
             return self._amend(append, made, before, source, raw)
         self._duplicate(append, made, source, hour)
         return 0
+
+    def _beside(self, append: Append, made: Made, source: int) -> Made:
+        """A directory record keyed beside the one that stands now.
+
+        Since it was read another may have come, in this very commit or the one before:
+        what was no change then is one now, and the other way round.
+        """
+        stands = self._standing(source, made)
+        if stands[0] == made.content:
+            return replace(made, key=b"")
+        dated = made.at_ms is not None and "clock_suspect" not in made.event.flags
+        day = (made.at_ms if dated else append.received_ms) or 0
+        tag = tag_of_record(made.event, made.content, stands[2])
+        key = dedupe_key(append.source, made.event, tag, day_of(day))
+        if key not in self.known:
+            for seq, mask in self.tx.db.execute(SEEN_ONE, (key,)):
+                self.known[key] = (seq, mask)
+        return replace(made, key=key)
+
+    def _standing(self, source: int, made: Made) -> tuple[str, int | None, int]:
+        """Content, revision and seq of the record that stands; seq 0 where none does."""
+        at = (source, made.kind, made.event.id)
+        found = self.standing.get(at) or self.tx.db.execute(STANDS, at).get
+        return found or ("", None, 0)
 
     def _amend(
         self, append: Append, made: Made, before: tuple[int, int], source: int, raw: int
@@ -213,9 +245,11 @@ class Appends:
     def _stands(self, name: str, source: int, made: Made, seq: int) -> None:
         """This directory record is now the one that stands."""
         revision = made.revision
-        self.records.append(
-            (source, made.kind, made.event.id, made.content, revision, seq)
-        )
+        at = (source, made.kind, made.event.id)
+        before = self._standing(source, made)
+        if (revision or before[1] or 0) >= (before[1] or 0):  # as NEWER decides
+            self.standing[at] = (made.content, revision, seq)
+        self.records.append((*at, made.content, revision, seq))
         self.tx.landed.records.append(
             (name, made.kind, made.event.id, made.content, revision, seq)
         )

@@ -20,6 +20,7 @@ from fleetd.event import (
     Position,
     Record,
     content_of,
+    day_of,
     dedupe_key,
     filled,
     has_fix,
@@ -174,7 +175,7 @@ class _Work:
         return at_ms if EARLIEST_MS <= at_ms <= received + DAY_MS else received
 
     def _key(self, event: AnyEvent, kind: int, when: int) -> tuple[bytes, str]:
-        source, day = self.arrival.source, min(max(when // DAY_MS, 0), 0xFFFF)
+        source, day = self.arrival.source, day_of(when)
         if event.kind not in DIRECTORY_KINDS:
             return dedupe_key(source, event, tag_of(event), day), ""
         content = content_of(event)

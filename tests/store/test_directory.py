@@ -55,6 +55,30 @@ async def test_one_listing_twice_before_the_first_is_on_the_disk_is_one_change(
         assert await numbers(store) == ["A", "B"]
 
 
+async def test_a_change_and_its_return_in_one_body_are_two_changes(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        await put(store, truck("A"))
+        await put(store, truck("B"), truck("A"))
+        await put(store, truck("B", revision=7), truck("A", revision=8))
+
+        assert await numbers(store) == ["A", "B", "A", "B", "A"]
+        assert store.directory.known("north", "v1", "number", 1 << 60) == "A"
+
+
+async def test_what_was_read_before_another_change_landed_is_judged_beside_it(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        await put(store, truck("A"))
+        read_while_a_stood = [appended(store, truck("B")), appended(store, truck("A"))]
+        for one in read_while_a_stood:
+            await store.append(one)
+
+        assert await numbers(store) == ["A", "B", "A"]
+
+
 async def test_an_older_copy_that_comes_late_does_not_stand(
     autojump_clock, tmp_path, world
 ):
