@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from fleetd.clock import Clock
 from fleetd.errors import HeldError, PayloadError, TransientError, said
+from fleetd.masking import mask_fields
 from fleetd.pace import Bucket, retry_after
 from fleetd.providers.contract import Ask, Feed, Provider
 from fleetd.store import Raw, Store
@@ -89,11 +90,12 @@ async def _page(
         plan.source, plan.provider, store.next_received_ms(), "poll",
         trusted_clock=clock.trusted,
     )  # fmt: skip
+    clean = mask_fields(body, plan.provider.secret_fields)
     append = take_in(
         arrival,
         page.records,
         store.directory,
-        raw=Raw(feed.name, body, verdict="polled") if page.records else None,
+        raw=Raw(feed.name, clean, verdict="polled") if page.records else None,
         bookmark=(feed.name, page.bookmark),
     )
     if append.dead and ("source", plan.source) in store.crowded:
