@@ -58,6 +58,7 @@ class Landed(msgspec.Struct):
     jobs: list[Job] = []
     kept: dict[str, dict[str, Any] | None] = {}
     bookmarks: dict[tuple[str, str], str | None] = {}
+    pruned: int = 0  # the last event that went
     calls: list[Callable[[], None]] = []
 
 

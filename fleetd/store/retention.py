@@ -224,6 +224,8 @@ class Expunge(Struct, frozen=True):
             return 0
         seqs = msgspec.json.encode([one.seq for one in self.victims]).decode()
         tx.db.execute(EXPUNGE, (seqs,))
+        last = max((one.seq for one in self.victims), default=0)
+        tx.landed.pruned = max(tx.landed.pruned, last)
         for sink in (*tx.log.takings, *tx.log.absent):
             self._count(tx, sink)
         return len(self.victims)

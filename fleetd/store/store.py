@@ -326,6 +326,7 @@ class Store:
     # after a commit, in the loop's thread
 
     def _landed(self, landed: Landed) -> None:
+        self._tail.forget(landed.pruned)
         self._tail.grow([
             (Entry(seq, name, self.providers.get(name, ""), event, revision, received,
                    ORIGINS[origin], lane), size)

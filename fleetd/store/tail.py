@@ -32,6 +32,11 @@ class Tail:
         if len(self._entries) > 2 * self._kept:
             del self._entries[: -self._kept]
 
+    def forget(self, upto: int) -> None:
+        """Events up to there may have been pruned: only the log knows which."""
+        if self._entries and self._entries[0][0].seq <= upto:
+            del self._entries[: upto + 1 - self._entries[0][0].seq]
+
     def stretch(
         self,
         after: int,

@@ -100,12 +100,21 @@ class Model:
         self.log: list[tuple[str, AnyEvent]] = []
         self.bad: set[tuple[str, bytes]] = set()
 
-    def append(self, source: str, items: list[AnyEvent | bytes]) -> None:
+    def append(
+        self,
+        source: str,
+        items: list[AnyEvent | bytes],
+        kept: list[tuple[str, AnyEvent]],
+    ) -> None:
+        """`kept` is what was not pruned: of what is gone there is nothing to amend."""
+        before = len(self.log)
         for one in items:
             if not isinstance(one, bytes):
-                self._event(source, one)
+                self._event(source, one, [*kept, *self.log[before:]])
 
-    def _event(self, source: str, event: AnyEvent) -> None:
+    def _event(
+        self, source: str, event: AnyEvent, kept: list[tuple[str, AnyEvent]]
+    ) -> None:
         key = (source, event.kind, event.id, event.revision)
         before = self.stood.get(key)
         if before is None:
@@ -116,7 +125,7 @@ class Model:
                 for name in event.__struct_fields__
                 if getattr(before, name) is None and getattr(event, name) is not None
             }
-            if not filled:
+            if not filled or (source, before) not in kept:
                 return
             found = replace(before, **filled)
         self.stood[key] = found
@@ -162,8 +171,9 @@ class Machine:
     # actions
 
     async def append(self, items: list[AnyEvent | bytes], source: str) -> None:
+        kept = self.kept()
         await put(self.store, *items, source=source)
-        self.model.append(source, items)
+        self.model.append(source, items, kept)
 
     async def deliver(self, sink: str, lane: int, limit: int, odd: int) -> None:
         if sink not in self.sinks:
@@ -252,6 +262,14 @@ class Machine:
         await self.check()
 
     # what must hold
+
+    def kept(self) -> list[tuple[str, AnyEvent]]:
+        """What the log holds."""
+        names = {n: name for (_, name), n in self.store.log.names.items()}
+        query = "SELECT source, body FROM events ORDER BY seq"
+        return [
+            (names[source], unpack(body)) for source, body in rows(self.store, query)
+        ]
 
     async def check(self) -> None:
         store = self.store
