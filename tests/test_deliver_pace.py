@@ -303,3 +303,32 @@ async def test_the_reserve_is_not_eaten_by_the_rest_while_an_alarm_waits(
 
         assert trio.current_time() - at < 1.0
         assert house.waiting() > 50
+
+
+async def test_a_flood_of_alarms_delays_the_rest_and_never_stops_it(
+    autojump_clock, tmp_path, far
+):
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(20)))
+        await house.append(*(crash(n) for n in range(400)))
+        async with house.run(batch=1, rate=1.0, burst=2):
+            await house.until(lambda: len(far.taken) >= 100)
+
+        assert 5 <= sum(one.startswith("p") for one in far.taken) <= 15
+
+
+async def test_a_held_sink_tries_at_once_when_an_operator_resumes_it(
+    autojump_clock, tmp_path, far
+):
+    far.answer = lambda _asked: 401
+    async with house_in(tmp_path, far) as house:
+        await house.append(fix(1))
+        async with house.run():
+            await house.until(lambda: bool(far.asked))
+            await trio.sleep(10)
+            far.answer = lambda _asked: 200
+            at = trio.current_time()
+            house.store.nudge("ops")
+            await house.until(lambda: bool(far.taken))
+
+        assert trio.current_time() - at < 2

@@ -93,6 +93,8 @@ class Reader:
         entries: list[Entry] = []
         size, last = 0, after
         for row in rows:
+            if not last < row[0] <= upto:  # no order of ours: the key itself is damaged
+                raise apsw.CorruptError(f"event {row[0]} stands behind {last}")
             last = row[0]
             if lane is not None and row[2] != lane:
                 continue

@@ -65,6 +65,7 @@ class Store:
         self.crowded: set[tuple[str, str]] = (
             set()
         )  # too many dead letters: (side, name)
+        self.nudged: set[str] = set()  # sinks that are to try now
         self.warnings: list[str] = []  # of sinks that are about to lose what they hold
         self.heard: dict[str, int] = {}  # source → when it last sent something
         self._waiting: Counter[tuple[str, int]] = Counter()
@@ -257,6 +258,11 @@ class Store:
     async def pause(self, name: str, *, paused: bool) -> None:
         """Pause or resume; kept over restarts."""
         await self.remember(f"paused:{name}", {"on": True} if paused else None)
+        self.ring(name)
+
+    def nudge(self, name: str) -> None:
+        """Let a sink that waits for better times try now."""
+        self.nudged.add(name)
         self.ring(name)
 
     async def wait_while_paused(self, name: str) -> None:

@@ -56,11 +56,11 @@ async def heartbeat(
         state = "refusing" if refusing else online
         if minute > said[0] or (refusing and said[1] != state):  # if only for a moment
             alive = await answers(store, Beat(minute, state))
-            await reception.flush()
             said = (minute, state)
         else:
             alive = not wanted or await answers(store, Nothing())
         if alive:
+            await reception.flush()
             health.say("ok")
             health.beat()
             if wanted:

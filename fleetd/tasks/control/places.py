@@ -36,6 +36,8 @@ async def _switch(board: Board, order: Order, *, paused: bool) -> dict[str, Any]
     was = board.store.paused(name)
     if was != paused:
         await board.store.pause(name, paused=paused)
+    if not paused:
+        board.store.nudge(name)  # a sink that was refused tries at once
     return {
         "name": name,
         "source": name in house.sources,

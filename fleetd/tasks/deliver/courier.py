@@ -32,6 +32,7 @@ CROWDED_EVERY = 60.0
 AGAIN = 0.0  # a time gone by: look again at once
 TOO_MANY = 429
 MOST_ROWS = 1000
+ALARMS_IN_A_ROW = 9
 WORDS = {
     Receipt: "taken",
     TransientError: "later",
@@ -61,6 +62,7 @@ class Courier:
             stream.digest = self._digest
         self._standing = Standing(name, store, world, health, self._live, self._digest)
         self._flying = 0
+        self._alarms = 0  # requests of the safety lane in a row
         self._hands: trio.Nursery | None = None
 
     def _stream(self, lane: int, job: int) -> Stream:
@@ -114,7 +116,8 @@ class Courier:
         if (wait := self._gate(now)) > now:
             return wait
         found = await self._choose(now)
-        if isinstance(found, Pick) and found.stream.lane == SAFETY:
+        turn = self._alarms >= ALARMS_IN_A_ROW  # the rest may use the alarms' share once
+        if isinstance(found, Pick) and (turn or found.stream.lane == SAFETY):
             return found
         if wait := self._bucket.wait(now):  # what is left is the alarms' share
             return now + wait
@@ -128,6 +131,9 @@ class Courier:
     def _gate(self, now: float) -> float:
         """From when on a request may go at all: hands, patience, tokens."""
         standing = self._standing
+        if self.name in self._store.nudged:
+            self._store.nudged.discard(self.name)
+            standing.try_now(now)
         doubtful = standing.held or any(one.doubtful for one in self._live)
         if self._flying >= (1 if doubtful else self.plan.parallel):
             return NEVER  # until one comes back
@@ -136,8 +142,14 @@ class Courier:
         return max(standing.gate(now), now + wait)
 
     async def _choose(self, now: float) -> Pick | float:
-        """The safety lane, then the normal one, and replays with what those leave."""
+        """The safety lane, then the normal one, and replays with what those leave.
+
+        After so many alarms in a row the rest goes once: a flood of them delays it, and
+        never stops it.
+        """
         soonest, live = NEVER, self._live
+        if self._alarms >= ALARMS_IN_A_ROW:
+            live = live[::-1]
         if ("sink", self.name) in self._store.crowded:  # what is retried may still go
             self._health.say("held", crowded(self.name))
             soonest, live = now + CROWDED_EVERY, []
@@ -183,6 +195,7 @@ class Courier:
             pick.stream.bucket.take(now)
         pick.track.busy = True
         self._flying += 1
+        self._alarms = self._alarms + 1 if pick.stream.lane == SAFETY else 0
         if not self._standing.held:
             self._health.say("sending")
         if self._hands is None:

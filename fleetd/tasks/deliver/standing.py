@@ -90,6 +90,11 @@ class Standing:
         self._held_until = now + HELD_EVERY
         self._health.say("held", why)
 
+    def try_now(self, now: float) -> None:
+        """The operator mended something: the next try is due."""
+        if self.held:
+            self._held_until = now
+
     def later(self, why: str, after: float | None, now: float) -> None:
         """It is unwell; a wait that it asks for is for all lanes."""
         if after:
