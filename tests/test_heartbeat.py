@@ -82,7 +82,7 @@ async def test_every_minute_leaves_a_row_and_flushes_what_was_refused(
         assert [state for _, state in found] == ["up"] * len(found)
         assert len(found) in {5, 6}
         assert found[-1][0] - found[0][0] == len(found) - 1
-        assert len(found) - reception.flushed in {0, 1}, "the last may be under way"
+        assert reception.flushed >= len(found) - 1, "the last may be under way"
 
 
 async def test_a_minute_in_which_we_refused_says_so(autojump_clock, tmp_path, world):
