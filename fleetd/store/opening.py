@@ -47,6 +47,8 @@ def open_log(
     path = folder / "log.sqlite"
     if (folder / MARK).exists():
         replace(folder, "")
+    elif reservation.below and (not path.exists() or path.stat().st_size == 0):
+        replace(folder, "the log is gone from its place, and this folder has had one")
     try:
         return _ready(path, reservation, now_ms)
     except HOPELESS as bad:

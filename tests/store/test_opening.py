@@ -190,6 +190,25 @@ async def test_damage_met_while_writing_sets_the_log_aside_at_the_next_start(
     assert not (tmp_path / MARK).exists()
 
 
+@pytest.mark.parametrize("left", [None, b""])
+async def test_a_log_that_is_gone_is_told_and_seqs_go_on_above(
+    autojump_clock, tmp_path, world, left
+):
+    async with opened(tmp_path, world) as store:
+        await put(store, fix(1))
+        before = store.newest
+    for one in tmp_path.glob("log.sqlite*"):
+        one.unlink()
+    if left is not None:
+        (tmp_path / "log.sqlite").write_bytes(left)
+
+    async with opened(tmp_path, world) as store:
+        await put(store, fix(2))
+
+        assert "gone" in store.aside
+        assert store.newest > before
+
+
 @pytest.mark.parametrize("moved", [1, 2])
 async def test_killed_while_setting_aside_the_next_start_goes_on_with_it(
     autojump_clock, tmp_path, world, moved

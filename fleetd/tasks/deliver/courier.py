@@ -116,7 +116,9 @@ class Courier:
         if (wait := self._gate(now)) > now:
             return wait
         found = await self._choose(now)
-        turn = self._alarms >= ALARMS_IN_A_ROW  # the rest may use the alarms' share once
+        turn = (
+            self._alarms >= ALARMS_IN_A_ROW
+        )  # the rest may use the alarms' share once
         if isinstance(found, Pick) and (turn or found.stream.lane == SAFETY):
             return found
         if wait := self._bucket.wait(now):  # what is left is the alarms' share

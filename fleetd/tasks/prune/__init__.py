@@ -203,6 +203,10 @@ class Keeper:
         await self._steps.repeat(TrimTotals((now - ledger) // 3_600_000))
         if not self._backfilling():
             await self._steps.repeat(TrimSeen(first_day(now, rules.dedupe_window)))
+        sizes = await self._steps.read(dead_bytes)
+        full = crowded(sizes, self._store.space.max_disk)
+        numbers = self._store.log.names
+        self._store.crowded = {key for key, n in numbers.items() if n in full}
         if trio.current_time() >= self._hourly:
             self._hourly = trio.current_time() + HOURLY_S
             await self._expire_small(now)
@@ -241,9 +245,6 @@ class Keeper:
         for at in range(0, len(gone), 400):
             await self._steps.step(TrimFacts(gone[at : at + 400]))
         await store.trim_jobs(now - int(JOBS_S * 1000))
-        sizes = await self._steps.read(dead_bytes)
-        full = crowded(sizes, store.space.max_disk)
-        store.crowded = {key for key, n in store.log.names.items() if n in full}
 
     async def _vacuum(self) -> None:
         for _ in range(MOST_STEPS):
