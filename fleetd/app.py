@@ -67,7 +67,7 @@ class Daemon:
                     self._changed = trio.Event()
                     store.adopt(rules_of(self._house))
                     life = Life(
-                        self._house, store, world, clock, self.reload, self._started_ms,
+                        self._house, store, world, clock, self._started_ms,
                         self._metrics,
                     )  # fmt: skip
                     await life.live(self._sockets, self._changed, self.ready)
@@ -143,7 +143,7 @@ class Life:
 
     def __init__(
         self, house: House, store: Store, world: World, clock: Clock,
-        reload: Callable[[House], Awaitable[None]], started_ms: int, metrics: Metrics,
+        started_ms: int, metrics: Metrics,
     ) -> None:  # fmt: skip
         self.house = house
         self.store = store
@@ -164,7 +164,6 @@ class Life:
             metrics=metrics,
         )
         store.writer.commit_times = self.board.metrics.committed
-        self._reload = reload
 
     async def live(
         self, sockets: Sockets, changed: trio.Event, ready: trio.Event
@@ -249,7 +248,7 @@ class Life:
         rooms = {
             "webhooks": Door(reception.receive, limits),
             "status": Door(said),
-            "control": Door(control.handler(board, self._reload)),
+            "control": Door(control.handler(board)),
         }
         for room, door in rooms.items():
             listeners = twins(sockets.of(room), tls if room == "webhooks" else None)

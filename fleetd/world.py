@@ -22,7 +22,6 @@ TIMESYNC = Path("/run/systemd/timesync/synchronized")
 UNSYNCED = 0x40  # STA_UNSYNC of adjtimex(2)
 ALONE_S = 60.0
 ASKED_S = 660.0  # beyond it nobody asks: the longest wait between two tries is 300 s
-InThread = Callable[[Callable[[], T]], Awaitable[T]]
 
 
 def wall_clock() -> datetime:

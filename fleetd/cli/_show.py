@@ -20,7 +20,6 @@ COLOURS: Final = {
     "unhealthy": "red", "stopped": "red", "never": "red", "failed": "red", "off": "dim",
     "lost": "red", "unknown": "yellow", "complete": "green", "cancelled": "dim",
 }  # fmt: skip
-PIPE_WIDTH: Final = 200
 
 
 def on_terminal() -> bool:

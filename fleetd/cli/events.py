@@ -47,7 +47,7 @@ def main(chosen: argparse.Namespace) -> int:
         raise UsageError("--follow needs a running fleetd")
     params = dict(_show.params(chosen, (*_filters.NAMES, "filtered")))
     pin(params, house.daemon.timezone.info)
-    printer = Printer(as_json=chosen.json, follows=chosen.follow)
+    printer = Printer(as_json=chosen.json)
     if chosen.filtered:
         printer.asides(last(asker, params, count, "filtered"))
         return 0
@@ -121,9 +121,8 @@ def follow(asker: Asker, params: dict[str, str], printer: Printer, top: int) -> 
 class Printer:
     """Events as lines: JSON, or columns for people."""
 
-    def __init__(self, *, as_json: bool, follows: bool) -> None:
+    def __init__(self, *, as_json: bool) -> None:
         self._json = as_json
-        self._follows = follows
         self._rows: list[Sequence[str]] = []
 
     def events(self, found: Sequence[dict[str, Any]]) -> None:

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from fleetd.errors import UsageError
 from fleetd.event import CODES, KINDS, ORIGINS, AnyEvent, Entry, unpack
+from fleetd.store.moves import Attempt
 from fleetd.store.rows import gather
 
 EXAMINED = 20_000  # rows one look goes through before it says how far it came
@@ -194,23 +195,6 @@ class Received(Struct, frozen=True):
     body: bytes
 
 
-class Carried(Struct, frozen=True):
-    """A delivery request whose range covers an event."""
-
-    sink: str
-    job: int
-    lane: int
-    first: int
-    last: int
-    count: int
-    verdict: str
-    status: int | None
-    ms: int
-    at_ms: int
-    key: str
-    answer: bytes
-
-
 class Whole(Struct, frozen=True):
     """Everything the log knows of one event."""
 
@@ -219,7 +203,7 @@ class Whole(Struct, frozen=True):
     part: int
     received: Received | None
     revisions: tuple[Entry, ...]
-    carried: tuple[Carried, ...]
+    carried: tuple[Attempt, ...]
 
 
 def whole(db: apsw.Connection, seq: int) -> Whole | None:
@@ -259,11 +243,11 @@ def _revisions(db: apsw.Connection, entry: Entry) -> Iterator[Entry]:
             yield other
 
 
-def carried(db: apsw.Connection, seq: int) -> Iterator[Carried]:
+def carried(db: apsw.Connection, seq: int) -> Iterator[Attempt]:
     """The delivery requests whose range covers a seq, oldest first."""
     sinks = dict(db.execute(SINKS))
     for sink, *rest in db.execute(CARRIED, (seq, seq)):
-        yield Carried(sinks.get(sink, "?"), *rest)
+        yield Attempt(sinks.get(sink, "?"), *rest)
 
 
 class Out(Struct, frozen=True):

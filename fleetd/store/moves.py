@@ -125,7 +125,7 @@ class Rules(Struct, frozen=True):
     keep_ledger: float = 400 * 86400.0
 
 
-class Attempt(Struct, frozen=True, kw_only=True):
+class Attempt(Struct, frozen=True):
     """One request to a far side and what it said: `taken`, `later`, `never` or `held`."""
 
     sink: str

@@ -287,7 +287,3 @@ def _wake(waiter: Waiter, result: outcome.Outcome[Any]) -> None:
         return
     task, waiter.task = waiter.task, None
     trio.lowlevel.reschedule(task, result)
-
-
-def _never(_: RaiseCancelT) -> Abort:
-    return Abort.FAILED

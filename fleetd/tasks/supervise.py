@@ -34,9 +34,7 @@ class Health:
         self.state = "starting"
         self.why = ""
         self.restarts = 0
-        self.last_error = ""
         self.last_success_ms: int | None = None
-        self.last_beat = trio.current_time()
         self.rate_per_s: float | None = None
         self._breaker: Breaker | None = None
 
@@ -46,7 +44,6 @@ class Health:
 
     def beat(self) -> None:
         """One piece of work is done."""
-        self.last_beat = trio.current_time()
         self.last_success_ms = int(self._now().timestamp() * 1000)
         if self._breaker is not None:
             self._breaker.succeeded()
@@ -78,7 +75,6 @@ def _heard(name: str, faults: list[BaseException], health: Health) -> float:
     """Note a failure where the operator looks; the wait it asked for, in seconds."""
     unwell = all(isinstance(one, THEIRS) for one in faults)
     held = next((one for one in faults if isinstance(one, HeldError)), None)
-    health.last_error = f"{type(faults[0]).__name__}: {faults[0]}"
     health.say("held" if held else "failing", str(held or faults[0]))
     logger.warning("task_failed", task=name, why=str(faults[0]), exc_info=not unwell)
     waits = [getattr(one, "after", None) or 0.0 for one in faults]

@@ -46,12 +46,9 @@ STATUS: tuple[tuple[type[FleetdError], int, int], ...] = (
 logger = structlog.get_logger()
 
 
-def handler(
-    board: Board, reload: Callable[..., Awaitable[None]] | None = None
-) -> Handler:
+def handler(board: Board) -> Handler:
     """The control socket: who may open it may do all of this."""
     reports = Reports(board)
-    del reload  # `fleetd reload` will come this way
 
     async def answer(request: Request) -> Response:
         if not request.path.startswith(PATH):
