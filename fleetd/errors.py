@@ -83,6 +83,14 @@ class HeldError(FleetdError):
         self.answer = answer
 
 
+class ExpiredError(FleetdError):
+    """The far side no longer knows our bookmark: begin anew, and fetch what lies between."""
+
+
+class AbsentError(FleetdError):
+    """One vehicle cannot be asked about now: go on with the next, conclude nothing."""
+
+
 class FullError(FleetdError):
     """The disk is full: intake answers 503, delivery goes on, reopens by itself."""
 

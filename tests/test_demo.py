@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from fleetd.errors import PayloadError, SignatureError
 from fleetd.event import VIN, AnyEvent, pack, stamp, unpack
-from fleetd.providers.contract import Feed, Page
+from fleetd.providers.contract import Feed, Page, Turn
 from fleetd.providers.demo import NORMALIZERS, PROVIDER
 from fleetd.providers.demo.far import activity, track
+from fleetd.providers.windows import Window, place, written
 from fleetd.web import Request
 
 GOLDEN = Path(__file__).parent / "providers" / "demo"
@@ -28,12 +29,17 @@ MONDAY = int(datetime(2026, 11, 16, tzinfo=UTC).timestamp())
 DAY = 86_400
 
 
+def at(moment: datetime) -> str:
+    return written(Window(moment, moment))
+
+
 def poll(feed: Feed, bookmark: str | None, now: datetime) -> Page | None:
-    ask = feed.ask(bookmark, now)
+    turn = Turn(now, bookmark)
+    ask = feed.ask(turn)
     if ask is None:
         return None
     assert PROVIDER.answer
-    return feed.unpack(ask, PROVIDER.answer(ask, now), now)
+    return feed.unpack(ask, PROVIDER.answer(ask, now), turn)
 
 
 def drain(feed: Feed, bookmark: str | None, now: datetime) -> Iterator[Page]:
@@ -62,8 +68,8 @@ def told(event: AnyEvent) -> dict[str, Any]:
 
 
 def answered(name: str) -> bytes:
-    bookmark = stamp(NOON - LONG[name]) if name in LONG else None
-    ask = FEEDS[name].ask(bookmark, NOON)
+    bookmark = at(NOON - LONG[name]) if name in LONG else None
+    ask = FEEDS[name].ask(Turn(NOON, bookmark))
     assert ask
     assert PROVIDER.answer
     return PROVIDER.answer(ask, NOON)
@@ -86,7 +92,7 @@ def test_a_window_of_the_demo_fleet_is_what_it_always_was(name):
 
 def test_the_same_question_has_the_same_answer_whenever_it_is_asked():
     feed = FEEDS["positions"]
-    ask = feed.ask(stamp(NOON - timedelta(minutes=8)), NOON)
+    ask = feed.ask(Turn(NOON, since=NOON - timedelta(minutes=8)))
 
     assert PROVIDER.answer(ask, NOON) == PROVIDER.answer(ask, NOON + timedelta(days=9))
 
@@ -100,24 +106,24 @@ def test_a_newcomer_sees_events_of_the_last_minutes_at_once():
 
 
 def test_a_feed_that_was_just_read_has_nothing_to_ask():
-    assert FEEDS["positions"].ask(stamp(NOON), NOON) is None
+    assert FEEDS["positions"].ask(Turn(NOON, at(NOON))) is None
 
 
 def test_hours_of_absence_are_read_page_by_page():
     start = NOON - timedelta(hours=2)
-    pages = list(drain(FEEDS["positions"], stamp(start), NOON))
+    pages = list(drain(FEEDS["positions"], at(start), NOON))
 
     assert len(pages) == 12
     assert [page.more for page in pages] == [True] * 11 + [False]
-    assert pages[-1].bookmark == stamp(NOON)
+    assert place(pages[-1].bookmark).until == NOON
     assert min(one.at for one in events(pages)) - start < timedelta(seconds=5)
 
 
 def test_a_clock_that_ran_ahead_does_not_stop_the_fleet_for_good():
-    ask = FEEDS["positions"].ask(stamp(NOON + timedelta(days=3650)), NOON)
+    ask = FEEDS["positions"].ask(Turn(NOON, at(NOON + timedelta(days=3650))))
 
     assert ask.params["until_ms"] == str(int(NOON.timestamp() * 1000))
-    assert FEEDS["positions"].ask(stamp(NOON - timedelta(days=3650)), NOON)
+    assert FEEDS["positions"].ask(Turn(NOON, at(NOON - timedelta(days=3650))))
     assert FEEDS["positions"].ask("not a time", NOON)
 
 
@@ -129,13 +135,13 @@ def test_a_clock_that_ran_ahead_does_not_stop_the_fleet_for_good():
 @pytest.mark.parametrize("name", ["positions", "activity"])
 def test_polls_at_any_moments_give_the_ids_of_one_long_poll(name, begin, steps):
     feed, first = FEEDS[name], NOON - timedelta(days=9) + timedelta(milliseconds=begin)
-    bookmark, now, pages = stamp(first), first, []
+    bookmark, now, pages = at(first), first, []
     for step in steps:
         now += timedelta(milliseconds=step)
         pages += drain(feed, bookmark, now)
         bookmark = pages[-1].bookmark
 
-    whole = list(drain(feed, stamp(first), now))
+    whole = list(drain(feed, at(first), now))
 
     assert [one.body for page in pages for one in page.records] == [
         one.body for page in whole for one in page.records

@@ -19,7 +19,7 @@ WORDS = {
 }  # fmt: skip
 ROOMS = {"providers", "store", "sinks"}
 HELPERS = {
-    "providers": {"contract", "signing", "reading"},
+    "providers": {"contract", "signing", "reading", "windows"},
     "sinks": {"contract", "answers"},
 }
 IMPURE = {"trio", "time", "random", "os", "socket", "httpx", "threading", "subprocess"}

@@ -7,7 +7,6 @@ import ssl
 import tempfile
 import time
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from fleetd.config import House, SinkTable, Source
 from fleetd.errors import FleetdError
 from fleetd.masking import MASK
 from fleetd.pace import http_date
-from fleetd.providers.contract import Ask, Feed, Provider
+from fleetd.providers.contract import Ask, Feed, Provider, Turn
 from fleetd.world import World
 
 PATIENCE = 30.0
@@ -109,18 +108,19 @@ async def call_source(source: Source, world: World) -> str:
     if not feeds or (source.token is None and vendor.answer is None):
         return "only receives; `fleetd send` proves that"
     feed, now = feeds[0], world.now()
-    ask = feed.ask(None, now)
+    turn = Turn(now)
+    ask = feed.ask(turn)
     if ask is None:
         return f"{feed.name} has nothing to ask yet"
     if vendor.answer is not None:
-        return counted(feed, ask, vendor.answer(ask, now), now)
+        return counted(feed, ask, vendor.answer(ask, now), turn)
     body = await fetched(source, vendor, ask, world)
-    return counted(feed, ask, body, now)
+    return counted(feed, ask, body, turn)
 
 
-def counted(feed: Feed, ask: Ask, body: bytes, now: datetime) -> str:
+def counted(feed: Feed, ask: Ask, body: bytes, turn: Turn) -> str:
     return (
-        f"{feed.name} answered with {len(feed.unpack(ask, body, now).records)} records"
+        f"{feed.name} answered with {len(feed.unpack(ask, body, turn).records)} records"
     )
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from fleetd.errors import ConfigError
 from fleetd.providers.contract import Provider
 
-HELPERS = frozenset({"contract", "reading", "signing"})
+HELPERS = frozenset({"contract", "reading", "signing", "windows"})
 
 
 def names() -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
@@ -13,19 +13,54 @@ from fleetd.web import Request
 
 
 class Ask(Struct, frozen=True):
-    """One request to the vendor, said and not yet sent. `path` is below the base URL."""
+    """One request to the vendor, said and not yet sent.
+
+    `path` is below the base URL (`host` replaces that, where a session moved). `tier`
+    names the limit it counts against beside the credential's own.
+    """
 
     path: str
-    params: Mapping[str, str] = {}
+    params: Mapping[str, str | Sequence[str]] = {}
     method: str = "GET"
     json: Any = None
     headers: Mapping[str, str] = {}
+    tier: str = ""
+    host: str = ""
+
+
+class Answer(Struct, frozen=True):
+    """What came back, whatever its status; header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Turn(Struct, frozen=True):
+    """What a feed may know when it says its next request.
+
+    `bookmark` is where it goes on; without one it begins at `since` (None: where the
+    feed itself likes to). `until` ends a past window and is None for the live feed;
+    both are half-open, device time. `lookback` is how far behind its bookmark a
+    windowed feed reads again. `part` is the vehicle of a feed that is asked vehicle by
+    vehicle, `vehicles` are all that the directory knows. `tags` are the operator's own.
+    """
+
+    now: datetime
+    bookmark: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    lookback: timedelta = timedelta(0)
+    part: str = ""
+    vehicles: Sequence[str] = ()
+    tags: tuple[str, ...] = ()
 
 
 class Page(Struct, frozen=True):
     """What an answer held: records, where the feed goes on, and whether more waits now.
 
-    `complete` is True only on the page that ends a whole listing.
+    `complete` is True only on the page that ends a whole listing, by the vendor's own
+    flag: ids that no page of it held are then known to be missing.
     """
 
     records: Sequence[Record]
@@ -44,6 +79,8 @@ class Unpacked(Struct, frozen=True):
 Verify = Callable[[Request, Sequence[str]], datetime | None]
 Unpack = Callable[[Request], Unpacked]
 Normalize = Callable[[bytes], Iterable[AnyEvent]]
+AskNext = Callable[[Turn], Ask | None]
+UnpackPage = Callable[[Ask, bytes, Turn], Page]
 
 
 class Webhook(Struct, frozen=True):
@@ -54,9 +91,7 @@ class Webhook(Struct, frozen=True):
     not what was promised raises `PayloadError` and becomes a dead letter with a 200.
     `refusal` is the vendor's answer to a bad signature, `keep` the headers worth
     keeping beside the bytes (lower case; never one that holds a secret), `sign` makes
-    the headers of a sample for `fleetd send`. `configure` takes the source's own keys
-    (`[sources.x.verify]` …) for vendors whose signature is a matter of configuration,
-    and gives the webhook as configured.
+    the headers of a sample for `fleetd send`. `kinds` are the kinds it pushes.
     """
 
     verify: Verify
@@ -65,30 +100,120 @@ class Webhook(Struct, frozen=True):
     refusal: int = 401
     keep: tuple[str, ...] = ("content-type", "user-agent")
     good_secret: Callable[[str], str | None] = lambda _secret: None
+    kinds: tuple[str, ...] = ()
+
+
+class Past(Struct, frozen=True):
+    """How a feed's past is asked for: any window within `within` of now.
+
+    `call` names the vendor's call for people. `parts` as in `Feed`.
+    """
+
+    ask: AskNext
+    unpack: UnpackPage
+    within: timedelta
+    call: str = ""
+    parts: bool = False
 
 
 class Feed(Struct, frozen=True):
     """One endpoint worth asking again and again.
 
-    `ask(bookmark, now)` says the next request, or None when there is nothing to ask;
-    `unpack(ask, body, now)` reads its answer. `begin(moment)` is the bookmark that
-    makes a new source read back to then; without it a feed has no past.
+    `ask(turn)` says the next request, or None when there is nothing to ask now;
+    `unpack(ask, body, turn)` reads a 200. `kinds` are what it brings. `listing` names
+    the kind that it lists whole. A feed with `parts` is asked vehicle by vehicle, each
+    with a bookmark of its own, `parallel` at once. `begins` is how far back a new
+    source reads (None: all there is). `scope` is what the vendor calls the permission
+    it needs. `standard` feeds are polled unless the config names its own.
     """
 
     name: str
     every: float
-    ask: Callable[[str | None, datetime], Ask | None]
-    unpack: Callable[[Ask, bytes, datetime], Page]
-    begin: Callable[[datetime], str] | None = None
+    ask: AskNext
+    unpack: UnpackPage
+    kinds: tuple[str, ...] = ()
+    listing: str = ""
+    parts: bool = False
+    parallel: int = 1
+    lookback: timedelta = timedelta(0)
+    begins: timedelta | None = timedelta(0)
+    past: Past | None = None
+    scope: str = ""
+    standard: bool = True
+
+
+class Grant(Struct, frozen=True):
+    """What a login gave: a token, until when, and the server to go on with."""
+
+    token: str
+    host: str = ""
+    expires: datetime | None = None
+
+
+class Session(Struct, frozen=True):
+    """For vendors that must be logged in to before they answer.
+
+    `read` raises `HeldError` where the credentials are refused. `ended` says whether an
+    answer means that the session is over: then one login, and the same request again.
+    """
+
+    login: Callable[[str, datetime], Ask]
+    read: Callable[[Answer, datetime], Grant]
+    put: Callable[[Ask, Grant], Ask]
+    ended: Callable[[Answer], bool]
+
+
+class Limits(Struct, frozen=True):
+    """Requests a second that one credential may make, in all and for each `Ask.tier`."""
+
+    per_second: float = 5.0
+    tiers: Mapping[str, float] = {}
+
+
+class Probe(Struct, frozen=True):
+    """A harmless call that says whose credential it is: ids and names of the account."""
+
+    ask: Ask
+    read: Callable[[bytes], Sequence[str]]
+
+
+class Registered(Struct, frozen=True):
+    """A webhook as the vendor has it; `secret` only where it just told it."""
+
+    id: str
+    url: str
+    name: str = ""
+    enabled: bool | None = None
+    actions: tuple[str, ...] = ()
+    secret: str = ""
+
+
+class Hooks(Struct, frozen=True):
+    """How a vendor's own list of webhooks is read and changed.
+
+    `listing` and `read` page through what is registered; `add(url, name, secret)` makes
+    one (an empty secret where the vendor chooses it), `made` reads that answer,
+    `remove(id)` and `change(id, url, name, secret)` touch only what fleetd made.
+    """
+
+    listing: AskNext
+    read: Callable[[Ask, bytes, Turn], tuple[Sequence[Registered], str | None]]
+    add: Callable[[str, str, str], Ask]
+    made: Callable[[bytes], Registered]
+    remove: Callable[[str], Ask]
+    change: Callable[[str, str, str, str], Ask] | None = None
+    chooses_secret: bool = False
 
 
 class Provider(Struct, frozen=True):
     """A vendor, declared: the last statement of its file.
 
-    `normalize` maps a record's feed to the pure function that reads it. `secret_fields`
-    names JSON keys, at any depth, whose values are masked before anything is stored.
-    `answer` makes the vendor its own far side (the demo). `configured` gives the
-    provider as one source's own extra keys shape it; `settings` is the struct of those.
+    `normalize` maps a record's feed to the pure function that reads it. `judge` sees
+    every answer first and raises where the vendor says no in its own way; what it lets
+    pass is judged by its status. `secret_fields` names JSON keys, at any depth, whose
+    values are masked before anything is stored. `answer` makes the vendor its own far
+    side (the demo). `configured` gives the provider as one source's own extra keys
+    shape it; `settings` is the struct of those.
     """
 
     name: str
@@ -98,6 +223,11 @@ class Provider(Struct, frozen=True):
     webhook: Webhook | None = None
     feeds: tuple[Feed, ...] = ()
     authorize: Callable[[str], Mapping[str, str]] | None = None
+    session: Session | None = None
+    judge: Callable[[Ask, Answer], None] | None = None
+    limits: Limits = Limits()
+    whoami: Probe | None = None
+    hooks: Hooks | None = None
     secret_fields: frozenset[str] = frozenset()
     answer: Callable[[Ask, datetime], bytes] | None = None
     settings: type[Struct] | None = None

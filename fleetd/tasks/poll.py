@@ -17,7 +17,7 @@ from fleetd.clock import Clock
 from fleetd.errors import HeldError, PayloadError, TransientError, said
 from fleetd.masking import mask_fields
 from fleetd.pace import Bucket, retry_after
-from fleetd.providers.contract import Ask, Feed, Provider
+from fleetd.providers.contract import Ask, Feed, Provider, Turn
 from fleetd.store import Raw, Store
 from fleetd.store.dead import crowded
 from fleetd.tasks.intake import Arrival, take_in
@@ -74,9 +74,9 @@ async def _page(
     """One question and its answer; whether more waits now."""
     feed, now = plan.feed, world.now()
     bookmark = store.bookmark(plan.source, feed.name)
-    if bookmark is None and plan.since is not None and feed.begin is not None:
-        bookmark = feed.begin(plan.since(now))
-    ask = feed.ask(bookmark, now)
+    since = plan.since(now) if plan.since is not None else None
+    turn = Turn(now, bookmark, since)
+    ask = feed.ask(turn)
     if ask is None:
         return False
     if plan.provider.answer is not None:
@@ -85,7 +85,7 @@ async def _page(
     else:
         await trio.sleep(bucket.take(trio.current_time()))
         body = await fetch(http, plan, ask, now)
-    page = feed.unpack(ask, body, now)
+    page = feed.unpack(ask, body, turn)
     arrival = Arrival(
         plan.source, plan.provider, store.next_received_ms(), "poll",
         trusted_clock=clock.trusted,

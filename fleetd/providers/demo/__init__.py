@@ -38,47 +38,45 @@ from fleetd.providers.contract import (
     Feed,
     Normalize,
     Page,
+    Past,
     Provider,
+    Turn,
     Unpacked,
     Webhook,
 )
 from fleetd.providers.demo import wire
 from fleetd.providers.demo.far import answer
 from fleetd.providers.signing import check_hmac, from_hex
+from fleetd.providers.windows import Window, went_on, window
 from fleetd.web import Request
 
 MILES_PER_KM = 1 / 1.609344
 PAGE = timedelta(minutes=10)
 KEPT = timedelta(days=1)  # this vendor forgets what is older
-SLACK = timedelta(minutes=1)  # a bookmark further ahead comes from a clock gone wrong
+SPAN = ("after_ms", "until_ms")
 
 
-def ask_window(
-    path: str, before: timedelta, bookmark: str | None, now: datetime
-) -> Ask | None:
+def ask_window(path: str, before: timedelta, turn: Turn) -> Ask | None:
     """Ask from the bookmark on, ten minutes at most; a newcomer begins `before` now."""
-    after = _moment(bookmark)
-    if after is None or after > now + SLACK:
-        after = now - before
-    after = max(after, now - KEPT)
-    until = min(after + PAGE, now)
-    if millis(until) <= millis(after):
+    asked = window(turn, longest=PAGE, begins=before, oldest=KEPT)
+    if asked is None or millis(asked.until) <= millis(asked.since):
         return None
-    window = {"after_ms": str(millis(after)), "until_ms": str(millis(until))}
-    return Ask(path, params=window)
+    span = {"after_ms": str(millis(asked.since)), "until_ms": str(millis(asked.until))}
+    return Ask(path, params=span)
 
 
-def unpack_window(ask: Ask, body: bytes, now: datetime) -> Page:
+def unpack_window(ask: Ask, body: bytes, turn: Turn) -> Page:
     """The records of a window; more waits while it ends before now."""
-    until = moment_of(int(ask.params["until_ms"]))
-    return Page(_records(body), stamp(until), more=millis(until) < millis(now))
+    after, until = (moment_of(int(str(ask.params[one]))) for one in SPAN)
+    bookmark, more = went_on(Window(after, until), None, turn)
+    return Page(_records(body), bookmark, more=more)
 
 
-def ask_listing(path: str, _bookmark: str | None, _now: datetime) -> Ask:
+def ask_listing(path: str, _turn: Turn) -> Ask:
     return Ask(path)
 
 
-def unpack_listing(_ask: Ask, body: bytes, _now: datetime) -> Page:
+def unpack_listing(_ask: Ask, body: bytes, _turn: Turn) -> Page:
     return Page(_records(body), complete=True)
 
 
@@ -298,13 +296,6 @@ def _records(body: bytes) -> list[Record]:
     return [Record(page.feed, bytes(item)) for item in page.items]
 
 
-def _moment(bookmark: str | None) -> datetime | None:
-    try:
-        return datetime.fromisoformat(bookmark) if bookmark else None
-    except ValueError:
-        return None
-
-
 def _utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
@@ -329,12 +320,20 @@ NORMALIZERS: Mapping[str, Normalize] = {
 }
 
 
-def _listing(name: str) -> Feed:
-    return Feed(name, 3600.0, partial(ask_listing, f"/{name}"), unpack_listing)
+TOLD = ("trip", "engine", "geofence", "safety", "fault", "duty")
 
 
-def _window(name: str, every: float, before: timedelta) -> Feed:
-    return Feed(name, every, partial(ask_window, f"/{name}", before), unpack_window)
+def _listing(name: str, kind: str) -> Feed:
+    ask = partial(ask_listing, f"/{name}")
+    return Feed(name, 3600.0, ask, unpack_listing, kinds=(kind,), listing=kind)
+
+
+def _window(name: str, every: float, before: timedelta, *kinds: str) -> Feed:
+    ask = partial(ask_window, f"/{name}", before)
+    past = Past(ask, unpack_window, within=KEPT, call=f"its own diary of {name}")
+    return Feed(
+        name, every, ask, unpack_window, kinds=kinds, begins=before, past=past
+    )  # fmt: skip
 
 
 PROVIDER = Provider(
@@ -343,11 +342,11 @@ PROVIDER = Provider(
     normalize=NORMALIZERS,
     webhook=Webhook(verify=verify, unpack=unpack, sign=sign),
     feeds=(
-        _listing("vehicles"),
-        _listing("drivers"),
-        _listing("places"),
-        _window("positions", 5.0, timedelta(minutes=5)),
-        _window("activity", 10.0, timedelta(hours=1)),
+        _listing("vehicles", "vehicle"),
+        _listing("drivers", "driver"),
+        _listing("places", "place"),
+        _window("positions", 5.0, timedelta(minutes=5), "position"),
+        _window("activity", 10.0, timedelta(hours=1), *TOLD),
     ),
     answer=answer,
 )

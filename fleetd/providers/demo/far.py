@@ -32,8 +32,8 @@ def answer(ask: Ask, _now: datetime) -> bytes:
     if ask.path in LISTINGS:
         return _page(ask.path, [_encode(one) for one in LISTINGS[ask.path]()])
     since, upto = (
-        int(ask.params["after_ms"]) // 1000,
-        int(ask.params["until_ms"]) // 1000,
+        int(str(ask.params["after_ms"])) // 1000,
+        int(str(ask.params["until_ms"])) // 1000,
     )
     if ask.path == "/positions":
         return _page(ask.path, track(since, upto))

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from functools import partial
 
 import msgspec
 
 from fleetd.event import AnyEvent, Other, Record
-from fleetd.providers.contract import Ask, Feed, Page, Provider
+from fleetd.providers.contract import Ask, Feed, Page, Provider, Turn
 
 
-def ask_for(path: str, bookmark: str | None) -> Ask:
-    return Ask(path, params={"after": bookmark or ""})
+def ask_for(path: str, turn: Turn) -> Ask:
+    begun = turn.since.isoformat() if turn.since else ""
+    return Ask(path, params={"after": turn.bookmark or begun})
 
 
-def unpack(_ask: Ask, body: bytes, _now: datetime) -> Page:
+def unpack(_ask: Ask, body: bytes, _turn: Turn) -> Page:
     items = msgspec.json.decode(body, type=list[msgspec.Raw])
     return Page([Record("items", bytes(one)) for one in items], "read")
 
@@ -29,17 +30,13 @@ def authorize(token: str) -> Mapping[str, str]:
     return {"Authorization": f"Token {token}"}
 
 
-def begin(moment: datetime) -> str:
-    return moment.isoformat()
-
-
 PROVIDER = Provider(
     name="acme",
     base_url="http://127.0.0.1:9",
     normalize={"items": item},
     feeds=(
-        Feed("items", 3600, lambda mark, _: ask_for("/items", mark), unpack, begin),
-        Feed("more", 3600, lambda mark, _: ask_for("/more", mark), unpack, begin),
+        Feed("items", 3600, partial(ask_for, "/items"), unpack),
+        Feed("more", 3600, partial(ask_for, "/more"), unpack),
     ),
     authorize=authorize,
 )

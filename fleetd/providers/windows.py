@@ -1,0 +1,85 @@
+"""Windows of time that a feed walks through: where it stands, as a bookmark's text.
+
+A round reads from the bookmark (less the look-back) to now, in windows no longer than
+the vendor allows, each page by page; the bookmark says window and page, so that a
+restart goes on with the very next page.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from msgspec import Struct
+
+from fleetd.providers.contract import Turn
+
+EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)
+SLACK = timedelta(minutes=1)  # a bookmark further ahead comes from a clock gone wrong
+
+
+class Window(Struct, frozen=True, array_like=True):
+    """Half-open [since, until); `page` is the vendor's own token for where it goes on."""
+
+    since: datetime
+    until: datetime
+    page: str | None = None
+
+
+_read = msgspec.json.Decoder(Window).decode
+
+
+def window(
+    turn: Turn,
+    *,
+    longest: timedelta,
+    begins: timedelta = timedelta(0),
+    shortest: timedelta = timedelta(0),
+    oldest: timedelta | None = None,
+) -> Window | None:
+    """The window to ask for now, or None where nothing has happened since.
+
+    `begins` is how far back a feed goes that was told nothing, `oldest` how far back
+    the vendor can be asked at all, `shortest` what is not worth (or not allowed) asking.
+    """
+    end = turn.now if turn.until is None else min(turn.until, turn.now)
+    stands = place(turn.bookmark)
+    if stands is not None and stands.page is not None:
+        return stands
+    if stands is None or stands.until > turn.now + SLACK:
+        since = turn.since or turn.now - begins
+    elif turn.until is None:  # half a window at most, so that each goes on
+        since = stands.until - min(turn.lookback, longest / 2)
+    else:
+        since = stands.until
+    since = max(since, EARLIEST if oldest is None else turn.now - oldest)
+    until = min(since + longest, end)
+    if until - since <= shortest:
+        return None
+    return Window(since, until)
+
+
+def went_on(asked: Window, page: str | None, turn: Turn) -> tuple[str, bool]:
+    """The bookmark after a page, and whether more waits now.
+
+    `page` is the vendor's token for the next page of this window, None at its end.
+    """
+    if page is not None:
+        return written(Window(asked.since, asked.until, page)), True
+    end = turn.now if turn.until is None else min(turn.until, turn.now)
+    return written(Window(asked.since, asked.until)), asked.until < end
+
+
+def place(bookmark: str | None) -> Window | None:
+    """Where a bookmark stands; one that cannot be read is none."""
+    if bookmark is None:
+        return None
+    try:
+        return _read(bookmark)
+    except msgspec.MsgspecError:
+        return None
+
+
+def written(window: Window) -> str:
+    """A window as a bookmark."""
+    return msgspec.json.encode(window).decode()
