@@ -124,7 +124,7 @@ def test_a_clock_that_ran_ahead_does_not_stop_the_fleet_for_good():
 
     assert ask.params["until_ms"] == str(int(NOON.timestamp() * 1000))
     assert FEEDS["positions"].ask(Turn(NOON, at(NOON - timedelta(days=3650))))
-    assert FEEDS["positions"].ask("not a time", NOON)
+    assert FEEDS["positions"].ask(Turn(NOON, "not a time"))
 
 
 @settings(max_examples=40, deadline=None)
@@ -265,8 +265,8 @@ def test_a_spoilt_record_is_an_event_or_a_payload_error(sample, changes):
     feed, body = sample
     record = json.loads(body)
     names = list(record)
-    for place, value in changes.items():
-        record[names[place % len(names)]] = value
+    for at_, value in changes.items():
+        record[names[at_ % len(names)]] = value
     try:
         (event,) = NORMALIZERS[feed](json.dumps(record).encode())
     except PayloadError:

@@ -28,7 +28,6 @@ from fleetd.event import (
     Vehicle,
     millis,
     moment_of,
-    stamp,
     text,
     vin_of,
 )
