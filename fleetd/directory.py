@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
-import msgspec
 from msgspec import Struct
 
 from fleetd.event import (
@@ -41,6 +41,8 @@ class Standing(Struct, frozen=True):
 
 
 NOBODY = Standing("", None, 0)
+Facts: TypeAlias = "Mapping[str, list[tuple[int, str]]]"
+NOTHING: Facts = {}
 
 
 class Directory:
@@ -85,37 +87,36 @@ class Directory:
         facts = self._facts.get((source, vehicle))
         return _at(facts.get(name), at_ms) if facts else None
 
-    def settle(self, source: str, event: AnyEvent, at_ms: int) -> AnyEvent:
-        """The event with its units settled and its gaps filled from what is known."""
+    def settle(self, source: str, event: AnyEvent, at_ms: int) -> dict[str, Any]:
+        """What is known and the event does not say: its gaps, and its units settled."""
         changes: dict[str, Any] = {}
         if event.vehicle is not None:
             self._fill_vehicle(source, event, at_ms, changes)
-        driver = changes.get("driver", event.driver)
-        if driver and event.driver_name is None and not changes.get("driver_name"):
-            name = self.known(source, f"driver:{driver}", "name", at_ms)
+        if event.driver_name is None and not changes.get("driver_name"):
+            driver = changes.get("driver", event.driver)
+            name = driver and self.known(source, f"driver:{driver}", "name", at_ms)
             if name:
                 changes["driver_name"] = name
-        return msgspec.structs.replace(event, **changes) if changes else event
+        return changes
 
     def _fill_vehicle(
         self, source: str, event: AnyEvent, at_ms: int, changes: dict[str, Any]
     ) -> None:
         assert event.vehicle is not None
-        facts = self._facts.get((source, event.vehicle), {})
+        facts = self._facts.get((source, event.vehicle), NOTHING)
         if event.vin is None and (vin := _at(facts.get("vin"), at_ms)):
             changes["vin"] = vin
         if event.number is None and (number := _at(facts.get("number"), at_ms)):
             changes["number"] = number
-        if isinstance(event, Position):
-            if event.driver is None and (both := _at(facts.get("driver"), at_ms)):
-                driver, _, name = both.partition("\n")
-                changes |= {"driver": driver, "driver_name": name or None}
-            if event.engine_state is None and (
-                state := _at(facts.get("engine"), at_ms)
-            ):
-                changes["engine_state"] = state
-            if event.units != "us":
-                changes |= _units(event, _at(facts.get("metric"), at_ms))
+        if type(event) is not Position:
+            return
+        if event.driver is None and (both := _at(facts.get("driver"), at_ms)):
+            driver, _, name = both.partition("\n")
+            changes |= {"driver": driver, "driver_name": name or None}
+        if event.engine_state is None and (state := _at(facts.get("engine"), at_ms)):
+            changes["engine_state"] = state
+        if event.units != "us":
+            changes |= _units(event, _at(facts.get("metric"), at_ms))
 
     def learn(self, source: str, event: AnyEvent, at_ms: int) -> list[Learned]:
         """The facts in an event that are not known yet; nothing is changed here."""
@@ -124,7 +125,9 @@ class Directory:
         vehicle = event.vehicle
         if vehicle is None:
             return []
-        facts = self._facts.get((source, vehicle), {})
+        facts = self._facts.get((source, vehicle), NOTHING)
+        if type(event) is Position and _old_news(event, facts, at_ms):
+            return []
         return [
             Learned(vehicle, name, when, value)
             for name, when, value in _said(event, at_ms)
@@ -145,6 +148,21 @@ def _at(facts: list[tuple[int, str]] | None, at_ms: int) -> str | None:
         return facts[-1][1] or None
     found = bisect_right(facts, at_ms, key=lambda fact: fact[0])
     return (facts[found - 1][1] or None) if found else None
+
+
+def _old_news(event: Position, facts: Facts, at_ms: int) -> bool:
+    """Whether a fix says nothing of its vehicle that is not known: as nearly all do."""
+    vin, number, driver = event.vin, event.number, event.driver
+    if vin is not None and _at(facts.get("vin"), at_ms) != vin:
+        return False
+    if number is not None and _at(facts.get("number"), at_ms) != number:
+        return False
+    state = event.engine_state
+    if state is not None and _at(facts.get("engine"), at_ms) != state:
+        return False
+    if driver is None:
+        return True
+    return _at(facts.get("driver"), at_ms) == f"{driver}\n{event.driver_name or ''}"
 
 
 def _said(event: AnyEvent, at_ms: int) -> list[tuple[str, int, str]]:

@@ -17,7 +17,7 @@ ORIGINS: tuple[Origin, ...] = ("push", "poll", "backfill", "recovered")
 LANES = ("normal", "safety")
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """An event with its place in the log.
 
     `revision` here is the one the reader compares: the vendor's updated-at, else when

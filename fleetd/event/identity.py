@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from fleetd.event.kinds import AnyEvent, Duty, Event, Position, Safety, pack
-from fleetd.event.words import DAY_MS, VIN, text, vin_of
+from fleetd.event.words import DAY_MS, text, vin_of
 
 NORMAL, SAFETY = 0, 1
 URGENT = frozenset({"sos", "panic", "crash", "rollover"})
 TEXTS = ("vehicle", "number", "vin", "driver", "driver_name")
+_texts = attrgetter(*TEXTS)
 
 
 def has_fix(event: Position) -> bool:
@@ -28,22 +32,30 @@ def tidy(event: AnyEvent) -> AnyEvent:
 
     Text is trimmed and never empty, a VIN is one or null, a heading is below 360.
     """
-    changes: dict[str, Any] = {}
-    for name in TEXTS:
-        value = getattr(event, name)
-        if value is not None and (not value or value[0] <= " " or value[-1] <= " "):
-            changes[name] = text(value)
-    vin = changes.get("vin", event.vin)
-    if vin is not None and not VIN.fullmatch(vin):
-        changes["vin"] = vin_of(vin)
+    if _is_tidy(event):
+        return event
+    changes: dict[str, Any] = {name: text(getattr(event, name)) for name in TEXTS}
+    changes["vin"] = vin_of(changes["vin"])
     if isinstance(event, Position):
         heading = event.heading_degrees
-        if heading is not None and not 0 <= heading < 360:
-            changes["heading_degrees"] = heading % 360
-        place = event.location_description
-        if place is not None and (not place or place[0] <= " " or place[-1] <= " "):
-            changes["location_description"] = text(place)
-    return msgspec.structs.replace(event, **changes) if changes else event
+        changes["heading_degrees"] = None if heading is None else heading % 360
+        changes["location_description"] = text(event.location_description)
+    return msgspec.structs.replace(event, **changes)
+
+
+def _is_tidy(event: AnyEvent) -> bool:
+    """Whether nothing needs a change: `strip` gives back the very text if it is trimmed."""
+    for value in _texts(event):
+        if value is not None and (not value or value.strip() is not value):
+            return False
+    if event.vin is not None and vin_of(event.vin) != event.vin:
+        return False
+    if type(event) is not Position:
+        return True
+    heading, place = event.heading_degrees, event.location_description
+    if heading is not None and not 0 <= heading < 360:
+        return False
+    return place is None or (place != "" and place.strip() is place)
 
 
 def content_of(event: Event) -> str:
@@ -70,6 +82,18 @@ def filled(event: Event) -> int:
             mask |= bit
         bit <<= 1
     return mask
+
+
+def bits_of(kind: type[Event], columns: Mapping[str, object]) -> int:
+    """The same for columns that were filled afterwards."""
+    bits = _bits(kind)
+    return sum(bits[name] for name, one in columns.items() if one is not None)
+
+
+@cache
+def _bits(kind: type[Event]) -> dict[str, int]:
+    fields = msgspec.structs.fields(kind)
+    return {one.name: 1 << place for place, one in enumerate(fields)}
 
 
 def merged(first: AnyEvent, later: AnyEvent) -> AnyEvent:

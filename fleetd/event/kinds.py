@@ -9,14 +9,16 @@ import msgspec
 from msgspec import Struct
 
 
-class Record(Struct, frozen=True):
+class Record(Struct, frozen=True, gc=False):
     """One vendor item, raw: `feed` says which normalizer reads it, `body` is its JSON."""
 
     feed: str
     body: bytes
 
 
-class Event(Struct, frozen=True, kw_only=True, array_like=True, tag_field="k"):
+class Event(
+    Struct, frozen=True, kw_only=True, array_like=True, tag_field="k", gc=False
+):
     """What every kind has: whose, when, and under which stable id.
 
     `revision` is the vendor's updated-at in ms where it has one. The fields of a kind

@@ -21,6 +21,7 @@ def text(value: object) -> str | None:
     return str(value).strip() or None
 
 
+@lru_cache(maxsize=16384)  # the same few thousand come with every position
 def vin_of(value: object) -> str | None:
     """A VIN in upper case, or null where it is none."""
     found = text(value)

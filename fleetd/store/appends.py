@@ -18,6 +18,7 @@ from fleetd.event import (
     LANES,
     ORIGINS,
     AnyEvent,
+    Entry,
     day_of,
     dedupe_key,
     filled,
@@ -27,7 +28,7 @@ from fleetd.event import (
     unpack,
 )
 from fleetd.store.moves import Append, Counts, DeadRecord, Made
-from fleetd.store.rows import gather, spread
+from fleetd.store.rows import gather, pour, spread
 from fleetd.store.totals import HOUR_MS
 from fleetd.taking import Taking
 
@@ -68,6 +69,8 @@ HEARD = (
     "INSERT OR REPLACE INTO kept(name, value)"
     " VALUES ('heard:' || ?, json_object('ms', ?))"
 )
+ORIGIN_CODES = {origin: code for code, origin in enumerate(ORIGINS)}
+EVENT_WIDTH, SEEN_WIDTH = 12, 3  # columns
 FIRST = "SELECT body, revision FROM events WHERE seq = ?"
 STANDS = "SELECT content, revision, seq FROM records WHERE source = ? AND kind = ? AND id = ?"
 SEEN_ONE = "SELECT seq, filled FROM seen WHERE key = ?"
@@ -82,13 +85,12 @@ class Appends:
 
     def __init__(self, tx: Tx) -> None:
         self.tx = tx
-        self.events: list[tuple[Any, ...]] = []
-        self.seen: dict[bytes, tuple[bytes, int, int]] = {}
+        self.events: list[Any] = []  # flat, as the statements want it
+        self.seen: dict[bytes, tuple[int, int]] = {}  # key → seq, columns filled
         self.raws: list[tuple[Any, ...]] = []
         self.asides: list[tuple[Any, ...]] = []
         self.records: list[tuple[Any, ...]] = []
         self.standing: dict[tuple[int, int, str], tuple[str, int | None, int]] = {}
-        self.routed: list[tuple[str, AnyEvent, int, int]] = []
         self.heard: dict[int, int] = {}  # sources of which no bytes say when
 
     def take(self, appends: Sequence[Append]) -> list[Counts]:
@@ -98,8 +100,9 @@ class Appends:
         keys = [made.key for one in appends for made in one.made if made.key]
         self.known = {row[0]: (row[1], row[2]) for row in gather(db, KNOWN, keys)}
         counts = [self._one(append) for append in appends]
-        spread(db, EVENTS, self.events)
-        spread(db, SEEN, list(self.seen.values()), SEEN_TWICE)
+        pour(db, EVENTS, EVENT_WIDTH, self.events)
+        seen = [one for key, row in self.seen.items() for one in (key, *row)]
+        pour(db, SEEN, SEEN_WIDTH, seen, SEEN_TWICE)
         spread(db, RAW, self.raws)
         spread(db, ASIDES, self.asides)
         spread(db, RECORDS, self.records, NEWER)
@@ -122,7 +125,7 @@ class Appends:
         source = tx.log.scope("source", append.source)
         hour = append.received_ms // HOUR_MS
         raw = tx.raw + 1 if append.raw else 0
-        stored = sum(self._event(append, made, source, raw) for made in append.made)
+        stored = self._events(append, source, hour, raw)
         came = append.retried[1] if append.retried else hour
         dead = sum(self._dead(append, one, source, came) for one in append.dead)
         for one in append.filtered:
@@ -138,23 +141,36 @@ class Appends:
         again = len(append.made) - stored + len(append.dead) - dead
         return Counts(stored, again, len(append.filtered), dead)
 
-    def _event(self, append: Append, made: Made, source: int, raw: int) -> int:
-        """Store one event, or count it a duplicate; 1 if it was stored."""
-        tx, hour = self.tx, append.received_ms // HOUR_MS
-        tx.count(source, hour, made.kind, "made")
-        if made.kind in CHANGED:
-            made = self._beside(append, made, source)
-        before = self.known.get(made.key) if made.key else None
-        if made.key and before is None:
-            revision = made.revision
-            if revision is None:
-                revision = append.received_ms if made.event.changes else 0
-            self._store(append, made, made.event, made.body, revision, source, raw)
-            return 1
-        if before is not None and made.own & ~before[1]:
-            return self._amend(append, made, before, source, raw)
-        self._duplicate(append, made, source, hour)
-        return 0
+    def _events(self, append: Append, source: int, hour: int, raw: int) -> int:
+        """Store what is new, count the rest as duplicates; how many were stored."""
+        tx = self.tx
+        first: int = tx.seq
+        seen, known = self.seen, self.known
+        stored: list[int] = []
+        for one in append.made:
+            changes = one.kind in CHANGED
+            made = self._beside(append, one, source) if changes else one
+            key = made.key
+            before = (seen.get(key) or known.get(key)) if key else None
+            if before is None and key:
+                revision = made.revision
+                if revision is None:
+                    revision = append.received_ms if made.event.changes else 0
+                self._store(append, made, made.event, made.body, revision, source, raw)
+                stored.append(made.kind)
+            elif (
+                before
+                and made.own & ~before[1]
+                and self._amend(append, made, before, source, raw)
+            ):
+                stored.append(made.kind)
+            else:
+                self._duplicate(append, made, source, hour)
+        for kind, n in Counter([one.kind for one in append.made]).items():
+            tx.count(source, hour, kind, "made", n)
+        for kind, n in Counter(stored).items():
+            tx.count(source, hour, kind, "stored", n)
+        return int(tx.seq) - first
 
     def _beside(self, append: Append, made: Made, source: int) -> Made:
         """A directory record keyed beside the one that stands now.
@@ -182,20 +198,22 @@ class Appends:
 
     def _amend(
         self, append: Append, made: Made, before: tuple[int, int], source: int, raw: int
-    ) -> int:
-        """A later copy that fills a null: the merged event, as the next revision."""
+    ) -> bool:
+        """A later copy that fills a null: the merged event, as the next revision.
+
+        False where the first copy is gone: there is nothing to amend.
+        """
         found = self._copy(before[0])
-        if found is None:  # the first copy is gone: nothing to amend
-            hour = append.received_ms // HOUR_MS
-            self._duplicate(append, made, source, hour)
-            return 0
+        if found is None:
+            return False
         event = merged(found[0], made.event)
         self._store(append, made, event, pack(event), found[1] + 1, source, raw)
-        return 1
+        return True
 
     def _copy(self, seq: int) -> tuple[AnyEvent, int] | None:
         if seq > self.tx.log.seq:  # in this very commit
-            row = self.events[seq - self.tx.log.seq - 1]
+            at = (seq - self.tx.log.seq - 1) * EVENT_WIDTH
+            row = self.events[at : at + EVENT_WIDTH]
             return unpack(row[11]), row[7]
         try:
             row = self.tx.log.side.execute(FIRST, (seq,)).get
@@ -213,33 +231,21 @@ class Appends:
         source: int,
         raw: int,
     ) -> None:
-        tx = self.tx
-        tx.seq += 1
-        seq, received = tx.seq, append.received_ms
-        origin = ORIGINS.index(append.origin)
-        self.events.append((
-            seq, source, made.kind, made.lane, origin, made.at_ms,
-            received, revision, raw, made.part, zlib.crc32(body, seq & 0xFFFFFFFF), body,
-        ))  # fmt: skip
-        tx.landed.events.append(
-            (
-                seq,
-                append.source,
-                event,
-                revision,
-                received,
-                origin,
-                made.lane,
-                len(body),
-            )
-        )
+        tx, kind, lane = self.tx, made.kind, made.lane
+        seq = tx.seq = tx.seq + 1
+        received, origin = append.received_ms, append.origin
+        self.events += (
+            seq, source, kind, lane, ORIGIN_CODES[origin], made.at_ms, received,
+            revision, raw, made.part, zlib.crc32(body, seq & 0xFFFFFFFF), body,
+        )  # fmt: skip
+        provider = tx.log.providers.get(append.source, "")
+        entry = Entry(
+            seq, append.source, provider, event, revision, received, origin, lane
+        )  # fmt: skip
+        tx.landed.entries.append((entry, len(body)))
         mask = made.filled if event is made.event else filled(event)
-        self.known[made.key] = (seq, mask)
-        self.seen[made.key] = (made.key, seq, mask)
-        hour = received // HOUR_MS
-        self.routed.append((append.source, event, made.lane, hour))
-        tx.count(source, hour, made.kind, "stored")
-        if made.kind in CHANGED:
+        self.seen[made.key] = (seq, mask)
+        if kind in CHANGED:
             self._stands(append.source, source, made, seq)
 
     def _stands(self, name: str, source: int, made: Made, seq: int) -> None:
@@ -297,10 +303,12 @@ class Appends:
         raw = append.raw
         assert raw is not None
         self.tx.raw = number
-        packed = len(raw.body) >= PACK_FROM
+        body, packed = raw.body, raw.packed
+        if not packed and len(body) >= PACK_FROM:
+            body, packed = zlib.compress(body, 1), True
         self.raws.append((
             number, source, raw.feed, append.received_ms, raw.signed_ms, raw.verdict,
-            raw.headers, int(packed), zlib.compress(raw.body, 1) if packed else raw.body,
+            raw.headers, int(packed), body,
         ))  # fmt: skip
 
     def _records(self, append: Append, source: int, hour: int) -> None:
@@ -338,11 +346,15 @@ class Appends:
         commit, stands behind it at once: it costs no read, and pins nothing.
         """
         tx = self.tx
-        groups = Counter(
-            (src, one.kind, lane, hour) for src, one, lane, hour in self.routed
-        )
+        if not tx.log.takings:
+            return
+        new = [one for one, _ in tx.landed.entries]
+        groups = Counter([
+            (one.source, one.event.kind, one.lane, one.received_ms // HOUR_MS)
+            for one in new
+        ])  # fmt: skip
         for sink, taking in tx.log.takings.items():
-            taken = self._taken(taking, groups)
+            taken = self._taken(taking, groups, new)
             for lane in range(len(LANES)):
                 seq, waiting = tx.place(sink, lane) or (0, 0)
                 if taken[lane]:
@@ -351,22 +363,20 @@ class Appends:
                     tx.put(sink, lane, tx.seq, 0)
                     self._pass(sink, lane, groups)
 
-    def _taken(self, taking: Taking, groups: Groups) -> Counter[int]:
+    def _taken(
+        self, taking: Taking, groups: Groups, new: Sequence[Entry]
+    ) -> Counter[int]:
         """How many of each lane."""
+        if taking.vehicles:
+            return Counter(
+                one.lane for one in new if taking.takes(one.source, one.event)
+            )
         found: Counter[int] = Counter()
         for (source, kind, lane, _), n in groups.items():
             if kind not in taking.kinds:
                 continue
-            if taking.sources and source not in taking.sources:
-                continue
-            if not taking.vehicles:
+            if not taking.sources or source in taking.sources:
                 found[lane] += n
-        if taking.vehicles:
-            found.update(
-                lane
-                for source, one, lane, _ in self.routed
-                if taking.takes(source, one)
-            )
         return found
 
     def _pass(self, sink: str, lane: int, groups: Groups) -> None:

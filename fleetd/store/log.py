@@ -11,7 +11,7 @@ import apsw
 import msgspec
 
 from fleetd.errors import FleetdError, FullError, PayloadError, StoreError
-from fleetd.event import AnyEvent
+from fleetd.event import Entry
 from fleetd.store.appends import Appends
 from fleetd.store.counting import DAMAGE, count_waiting
 from fleetd.store.files import Reservation, Space, connect
@@ -46,12 +46,12 @@ class Write(Protocol):
 class Landed(msgspec.Struct):
     """What a commit changed, told once it is on the disk and in the order of commits.
 
-    `places` are where sinks stand now: (sink, lane) → (seq, waiting). `events` are what
-    was stored: seq, source, event, revision, arrival, origin, lane, size.
+    `places` are where sinks stand now: (sink, lane) → (seq, waiting). `entries` are what
+    was stored, each with the size of its body.
     """
 
     newest: int = 0
-    events: list[tuple[int, str, AnyEvent, int, int, int, int, int]] = []
+    entries: list[tuple[Entry, int]] = []
     facts: list[tuple[str, Fact]] = []
     records: list[tuple[str, int, str, str, int | None, int]] = []
     places: dict[tuple[str, int], tuple[int, int]] = {}
@@ -133,6 +133,7 @@ class Log:
             (name, lane): (seq, waiting)
             for name, lane, seq, waiting in db.execute(STOOD)
         }
+        self.providers: dict[str, str] = {}
         self.takings: dict[str, Taking] = {}
         self.absent: dict[str, Taking] = {}  # of sinks that are not in the file now
         self.routed = 0  # how often sinks changed

@@ -10,16 +10,20 @@ from fleetd.event import AnyEvent, Entry, Origin
 
 
 class Raw(Struct, frozen=True):
-    """A request or page as it came: one row, however many events it held."""
+    """A request or page as it came: one row, however many events it held.
+
+    `packed` says that the body is zlib already: a big one is packed off the loop.
+    """
 
     feed: str
     body: bytes
     headers: str = "{}"
     verdict: str = ""
     signed_ms: int | None = None
+    packed: bool = False
 
 
-class Made(Struct, frozen=True):
+class Made(Struct, frozen=True, gc=False):
     """An event on its way into the log.
 
     `key` is empty where the event is known to be a repeat (an unchanged directory
@@ -39,7 +43,7 @@ class Made(Struct, frozen=True):
     content: str = ""
 
 
-class Aside(Struct, frozen=True):
+class Aside(Struct, frozen=True, gc=False):
     """An event counted out on purpose."""
 
     why: str
@@ -58,7 +62,7 @@ class DeadRecord(Struct, frozen=True):
     body: bytes
 
 
-class Fact(Struct, frozen=True):
+class Fact(Struct, frozen=True, gc=False):
     """One thing known of a vehicle from a moment on; `value` None says "nobody"."""
 
     vehicle: str

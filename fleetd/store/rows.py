@@ -25,9 +25,20 @@ def spread(
     Row by row the writer would need the interpreter's lock at each step, which a busy
     event loop gives up only now and then.
     """
-    for size, chunk in _chunks(rows):
-        flat = [value for row in chunk for value in row]
-        db.execute(_statement(head, len(chunk[0]), size, tail), flat)
+    if rows:
+        pour(db, head, len(rows[0]), [value for row in rows for value in row], tail)
+
+
+def pour(
+    db: apsw.Connection, head: str, width: int, flat: list[Any], tail: str = ""
+) -> None:
+    """The same over the values of all rows one after the other, `width` a row."""
+    at, left = 0, len(flat) // width
+    for size in SIZES:
+        while left >= size:
+            upto = at + size * width
+            db.execute(_statement(head, width, size, tail), flat[at:upto])
+            at, left = upto, left - size
 
 
 def gather(

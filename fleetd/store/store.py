@@ -12,7 +12,7 @@ import apsw
 import trio
 
 from fleetd.directory import Directory
-from fleetd.event import LANES, ORIGINS, Entry, millis
+from fleetd.event import LANES, Entry, millis
 from fleetd.store import small
 from fleetd.store.cursors import STEP, Advance, Attempted, Skip
 from fleetd.store.files import (
@@ -198,7 +198,7 @@ class Store:
     ) -> None:
         """Give each source its number; `was` names what a renamed one was called."""
         await self.writer.join(small.Register("source", providers, was or {}))
-        self.providers = {**self.providers, **providers}
+        self.providers = self.log.providers = {**self.providers, **providers}
 
     async def register_sinks(
         self,
@@ -333,11 +333,7 @@ class Store:
 
     def _landed(self, landed: Landed) -> None:
         self._tail.forget(landed.pruned)
-        self._tail.grow([
-            (Entry(seq, name, self.providers.get(name, ""), event, revision, received,
-                   ORIGINS[origin], lane), size)
-            for seq, name, event, revision, received, origin, lane, size in landed.events
-        ])  # fmt: skip
+        self._tail.grow(landed.entries)
         for source, fact in landed.facts:
             self.directory.put(source, fact.vehicle, fact.name, fact.at_ms, fact.value)
         for record in landed.records:
@@ -366,7 +362,7 @@ class Store:
         names = {number: name for (_, name), number in self.log.names.items()}
         with self.reader() as reader:
             load_directory(reader.db, names, self.directory)
-            self.providers = providers_of(reader.db)
+            self.providers = self.log.providers = providers_of(reader.db)
             self._bookmarks = bookmarks_of(reader.db, names)
             self._kept = kept_of(reader.db)
             self._jobs = {job.id: job for job in rows_of_jobs(reader.db)}

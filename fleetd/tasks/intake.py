@@ -19,6 +19,7 @@ from fleetd.event import (
     Origin,
     Position,
     Record,
+    bits_of,
     content_of,
     day_of,
     dedupe_key,
@@ -149,17 +150,24 @@ class _Work:
     def _settled(self, part: int, event: AnyEvent) -> Made | Aside:
         """The event as it goes into the log, or why it is counted out."""
         kind = CODES[event.kind]
-        if isinstance(event, Position) and not has_fix(event):
+        if type(event) is Position and not has_fix(event):
             return Aside("no_fix", kind, event.id, event.vehicle or "", part)
-        arrival = self.arrival
+        arrival, source = self.arrival, self.arrival.source
         at_ms = None if event.at is None else millis(event.at)
         when = self._when(at_ms)
-        full = self.directory.settle(arrival.source, event, when)
-        if arrival.flags or (when != at_ms and at_ms is not None):
-            full = flagged(full, arrival.flags, suspect=when != at_ms)
-        key, content = self._key(event, kind, when)
-        own = filled(event)
-        every = own if full is event else filled(full)
+        own, full = filled(event), event
+        changes = self.directory.settle(source, event, when)
+        every = own | bits_of(type(event), changes) if changes else own
+        suspect = at_ms is not None and when != at_ms
+        if suspect or arrival.flags:
+            more = (*arrival.flags, *(("clock_suspect",) if suspect else ()))
+            changes["flags"] = (*changes.get("flags", event.flags), *more)
+        if changes:
+            full = replace(event, **changes)
+        if event.kind in DIRECTORY_KINDS:
+            key, content = self._key_of_record(event, kind, when)
+        else:
+            key, content = dedupe_key(source, event, tag_of(event), day_of(when)), ""
         return Made(
             key, full, pack(full), kind, lane_of(full), at_ms, own, every,
             event.revision, part, content,
@@ -174,16 +182,15 @@ class _Work:
             return at_ms
         return at_ms if EARLIEST_MS <= at_ms <= received + DAY_MS else received
 
-    def _key(self, event: AnyEvent, kind: int, when: int) -> tuple[bytes, str]:
-        source, day = self.arrival.source, day_of(when)
-        if event.kind not in DIRECTORY_KINDS:
-            return dedupe_key(source, event, tag_of(event), day), ""
+    def _key_of_record(
+        self, event: AnyEvent, kind: int, when: int
+    ) -> tuple[bytes, str]:
         content = content_of(event)
-        stands = self.directory.record(source, kind, event.id)
+        stands = self.directory.record(self.arrival.source, kind, event.id)
         if content == stands.content:
             return b"", content
         tag = tag_of_record(event, content, stands.seq)
-        return dedupe_key(source, event, tag, day), content
+        return dedupe_key(self.arrival.source, event, tag, day_of(when)), content
 
     def _learn(self, made: Made) -> None:
         """What this event says of its vehicle that is not known yet."""
@@ -193,9 +200,3 @@ class _Work:
         when = self.arrival.received_ms if made.at_ms is None else made.at_ms
         for one in self.directory.learn(self.arrival.source, event, when):
             self.facts.append(Fact(one.vehicle, one.name, one.at_ms, one.value))
-
-
-def flagged(event: AnyEvent, flags: tuple[str, ...], *, suspect: bool) -> AnyEvent:
-    """The event marked for whoever reads it."""
-    more = (*event.flags, *flags, *(("clock_suspect",) if suspect else ()))
-    return replace(event, flags=more)
