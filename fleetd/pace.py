@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import deque
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -14,6 +15,10 @@ PROBE_STEP = 0.1  # of the full rate, a minute
 TINY = 1e-9  # so that rounding lets nothing go early, and nobody waits for nothing
 SAME_NEWS = 1.0
 LOWEST = 1 / 16  # of the full rate: where cuts end
+MARGIN = 0.015  # below a vendor's limit: what the road between us may bunch together
+GUARD = 0.01  # of a window: how much longer than the vendor's we hold it to be
+WINDOWS = (1.0, 60.0)  # seconds, in which vendors count
+CATCH_UP = 0.25  # seconds: what is later than this is lost
 
 
 class Bucket:
@@ -85,6 +90,87 @@ class Bucket:
         gone = max(0.0, now - self._filled_at)
         self._tokens = min(float(self.burst), self._tokens + gone * self.rate)
         self._filled_at = max(now, self._filled_at)
+
+
+class Spacing:
+    """Departures at even steps just under a limit, however late each one really leaves.
+
+    Slots stand at nominal times, so that a sleep that overshoots loses nothing; what is
+    late is caught up with, at twice the pace at most, and nothing is saved up while
+    nobody waits. No second and no minute holds more departures than the limit allows,
+    whatever happened. Those let go and not yet gone are pending: a cold connection makes
+    a request late, and the far side counts it when it comes.
+    """
+
+    def __init__(self, limit: float, now: float) -> None:
+        self.full = self.rate = limit
+        self.pending = 0
+        self.paused_until = self._cut_at = self._last = -math.inf
+        self._slot = now + self.step  # it begins empty
+        self._probed_at = now
+        self._windows: list[tuple[float, int]] = []
+        self._gone: deque[float] = deque()
+        self.tighten(limit)
+
+    @property
+    def step(self) -> float:
+        """Seconds from one departure to the next."""
+        return (1 + MARGIN) / self.rate
+
+    def tighten(self, limit: float) -> None:
+        """Take the lower of two limits that are known for the same."""
+        self.full, self.rate = min(self.full, limit), min(self.rate, limit)
+        self._windows = [
+            (span * (1 + GUARD), max(1, math.ceil(self.full * span - TINY)))
+            for span in WINDOWS
+        ]
+        self._gone = deque(self._gone, maxlen=max(most for _, most in self._windows))
+
+    def due(self, now: float) -> float:
+        """From when on the next may go; never, while those pending fill a window."""
+        self._probe(now)
+        at = max(self._slot, self.paused_until, self._last + self.step / 2)
+        for span, most in self._windows:
+            room = most - self.pending
+            if room <= 0:
+                return math.inf
+            if len(self._gone) >= room:
+                at = max(at, self._gone[-room] + span)
+        return at
+
+    def take(self, now: float, since: float) -> None:
+        """Let one go, which has waited since then; `gone` says when it has left."""
+        meant = max(self._slot, self.paused_until, since, now - CATCH_UP)
+        self._slot, self._last = meant + self.step, now
+        self.pending += 1
+
+    def gone(self, now: float) -> None:
+        """One that was pending has left."""
+        self.pending -= 1
+        self._gone.append(now)
+
+    def lately(self, now: float) -> int:
+        """How many left within the last minute."""
+        return sum(1 for one in self._gone if one > now - WINDOWS[-1])
+
+    def pause(self, until: float) -> None:
+        """Nothing goes before then."""
+        self.paused_until = max(self.paused_until, until)
+
+    def cut(self, now: float) -> bool:
+        """The far side says it is too much: half the rate; False for old news."""
+        self._probe(now)
+        if now < self._cut_at + SAME_NEWS:
+            return False
+        self.rate = max(self.rate / 2, self.full * LOWEST)
+        self._slot = max(self._slot, now + self.step)
+        self._cut_at = self._probed_at = now
+        return True
+
+    def _probe(self, now: float) -> None:
+        while self.rate < self.full and now >= self._probed_at + PROBE_EVERY:
+            self._probed_at += PROBE_EVERY
+            self.rate = min(self.full, self.rate + self.full * PROBE_STEP)
 
 
 class Backoff:
