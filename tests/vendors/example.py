@@ -1,0 +1,107 @@
+"""An invented vendor, as small as one can be: what the base does is tested with it."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tests.vendors.base import (
+    COLUMNS,
+    Asked,
+    Fix,
+    Reply,
+    Sending,
+    Simulator,
+    Tier,
+    refuse,
+    reply,
+)
+from tests.vendors.server import main
+from tests.vendors.truth import zulu
+
+LIMIT = 100
+
+
+class Example(Simulator):
+    """Vehicles in pages, and a feed of fixes that goes on where its cursor says."""
+
+    vendor = "example"
+    carries = COLUMNS - {"driver_id", "driver_name", "location_description"}
+    pushes = COLUMNS - {"driver_id", "driver_name", "odometer"}
+    retries = (1.0, 10.0)
+
+    def routes(self) -> dict[str, Callable[..., Reply]]:
+        return {
+            "GET /v1/vehicles": self.vehicles,
+            "GET /v1/vehicles/{named}": self.vehicle,
+            "GET /v1/fixes": self.fixes,
+        }
+
+    def refused(self, asked: Asked) -> Reply | None:
+        if asked.headers.get("authorization") == f"Token {self.key}":
+            return None
+        return reply({"message": "who are you?"}, 401)
+
+    def credential(self, asked: Asked) -> str:
+        return asked.headers.get("authorization", "")
+
+    def tiers(self, asked: Asked) -> Sequence[Tier]:
+        every = Tier("all", 50)
+        return (every, Tier("vehicles", 5)) if "vehicles" in asked.path else (every,)
+
+    def vehicles(self, asked: Asked) -> Reply:
+        page = int(asked.one("page", "1"))
+        listed = self.listed(self.truth.units)
+        some = listed[(page - 1) * LIMIT : page * LIMIT]
+        units = [
+            {"id": self.vehicle_id(one.n), "unit": one.number, "vin": one.vin}
+            for one in some
+        ]
+        return reply({"vehicles": units, "more": page * LIMIT < len(listed)})
+
+    def vehicle(self, asked: Asked, named: str) -> Reply:
+        if not named.isdecimal() or int(named) >= self.truth.vehicles:
+            raise refuse({"message": "no such vehicle"}, 404)
+        one = self.truth.unit(int(named))
+        return reply({"id": named, "unit": one.number, "vin": one.vin})
+
+    def fixes(self, asked: Asked) -> Reply:
+        cursor = asked.one("after")
+        if not cursor.isdecimal():
+            raise refuse({"message": "after is missing"}, 400)
+        now = self.now() + 1
+        until = min(int(cursor) + 3600, now)
+        every = [
+            fix
+            for vehicle in range(self.truth.vehicles)
+            for fix in self.known_between(vehicle, int(cursor), until)
+        ]
+        records = b",".join(self.record(one) for one in self.mixed(every))
+        more = b"true" if until < now else b"false"
+        return reply(b'{"fixes":[%b],"next":"%d","more":%b}' % (records, until, more))
+
+    def record(self, fix: Fix) -> bytes:
+        said: dict[str, Any] = {
+            "vehicle": self.vehicle_id(fix.vehicle),
+            "time": zulu(fix.at),
+            "lat": "north" if self.poisoned(fix) else fix.lat,
+            "lon": fix.lon,
+            "kph": fix.kph,
+            "heading": fix.heading,
+            "engine": fix.engine,
+            "metres": fix.odometer_m,
+        }
+        return msgspec.json.encode(said)
+
+    def push_fix(self, fix: Fix) -> Sending | None:
+        return Sending(fix.at, self.record(fix))
+
+    def sign(self, body: bytes, secret: str) -> Mapping[str, str]:
+        return {"x-example": hmac.digest(secret.encode(), body, "sha256").hex()}
+
+
+if __name__ == "__main__":
+    main(Example)
