@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_left
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -18,6 +20,7 @@ from fleetd.pace import (
     Breaker,
     Bucket,
     Meter,
+    Spacing,
     http_date,
     retry_after,
 )
@@ -206,3 +209,117 @@ def test_the_meter_shows_the_rate_of_the_last_minutes():
 
     assert rate == pytest.approx(10.0, rel=0.05)
     assert meter.add(0, 1200.0) < 0.1
+
+
+limits = st.one_of(
+    st.integers(1, 200).map(float), st.sampled_from([20 / 60, 500 / 60, 100 / 60, 0.01])
+)
+late = st.floats(0, 0.4)
+
+
+def fullest(went: list[float], span: float) -> int:
+    """The most departures in any half-open window of that length."""
+    went = sorted(went)
+    return max(bisect_left(went, first + span) - i for i, first in enumerate(went))
+
+
+def depart(
+    limit: float, lates: list[float], gaps: dict[int, float], count: int
+) -> list[float]:
+    """Departures of some who always wait, save for `gaps`; each as late as is said."""
+    spacing, now, since, went = Spacing(limit, 0.0), 0.0, 0.0, []
+    for n in range(count):
+        if n in gaps:
+            since = now = now + gaps[n]
+        now = max(now, spacing.due(now)) + lates[n % len(lates)]
+        spacing.take(now, since)
+        spacing.gone(now)
+        went.append(now)
+    return went
+
+
+@given(
+    limits,
+    st.lists(late, min_size=1, max_size=30),
+    st.dictionaries(st.integers(0, 400), st.floats(0, 70), max_size=8),
+)
+def test_no_second_and_no_minute_holds_more_departures_than_the_limit(
+    limit, lates, gaps
+):
+    went = depart(limit, lates, gaps, 400)
+
+    for span in (1.0, 60.0):
+        assert fullest(went, span * 1.008) <= max(1, math.ceil(limit * span - 1e-9))
+
+
+@given(limits, st.data())
+def test_departures_that_leave_late_and_out_of_order_keep_to_the_limit(limit, data):
+    spacing, now, went, pending = Spacing(limit, 0.0), 0.0, [], []
+    for _ in range(120):
+        due = spacing.due(now)
+        leaves = min(pending, default=math.inf)
+        now = max(now, min(due, leaves))
+        if leaves <= due:
+            pending.remove(leaves)
+            spacing.gone(now)
+            went.append(now)
+        else:
+            spacing.take(now, now)
+            pending.append(
+                now + data.draw(st.sampled_from([0.0, 0.0, 0.001, 0.2, 3.0]))
+            )
+
+    for span in (1.0, 60.0):
+        assert fullest(went or [0.0], span * 1.008) <= max(
+            1, math.ceil(limit * span - 1e-9)
+        )
+
+
+@given(limits, st.lists(st.floats(0, 0.003), min_size=1, max_size=30))
+def test_sleeps_that_overshoot_lose_nothing_of_the_rate(limit, lates):
+    count = 600
+    went = depart(limit, lates, {}, count)
+
+    assert (count - 1) / (went[-1] - went[0]) >= limit * 0.98
+
+
+def test_a_short_stall_is_caught_up_with_as_far_as_the_limit_allows():
+    lates = [0.0] * 70 + [0.05]
+    went = depart(40.0, lates, {}, 4000)
+
+    assert (len(went) - 1) / (went[-1] - went[0]) >= 40.0 * 0.98
+    assert fullest(went, 1.0) <= 40
+
+
+def test_nothing_is_saved_up_while_nobody_waits():
+    went = depart(10.0, [0.0], {50: 300.0}, 100)
+
+    gaps = [later - one for one, later in pairwise(went)]
+    assert min(gaps) >= 0.1
+
+
+def test_a_spacing_begins_empty_and_at_even_steps():
+    went = depart(5.0, [0.0], {}, 3)
+
+    assert went == pytest.approx([0.203, 0.406, 0.609])
+
+
+def test_a_spacing_that_is_cut_probes_back_by_the_minute():
+    spacing = Spacing(10.0, 0.0)
+    spacing.cut(0.0)
+    spacing.cut(0.5)
+
+    assert spacing.rate == 5.0
+    spacing.due(61.0)
+    assert spacing.rate == 6.0
+    spacing.due(10_000.0)
+    assert spacing.rate == 10.0
+
+
+def test_the_lower_of_two_limits_holds_from_then_on():
+    spacing = Spacing(10.0, 0.0)
+    spacing.tighten(20.0)
+    assert spacing.full == 10.0
+    spacing.tighten(2.0)
+
+    assert spacing.full == spacing.rate == 2.0
