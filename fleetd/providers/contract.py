@@ -77,6 +77,7 @@ class Unpacked(Struct, frozen=True):
 
 
 Verify = Callable[[Request, Sequence[str]], datetime | None]
+Prove = Callable[[Request, Sequence[Answer]], datetime | None]
 Unpack = Callable[[Request], Unpacked]
 Normalize = Callable[[bytes], Iterable[AnyEvent]]
 AskNext = Callable[[Turn], Ask | None]
@@ -92,6 +93,15 @@ class Webhook(Struct, frozen=True):
     `refusal` is the vendor's answer to a bad signature, `keep` the headers worth
     keeping beside the bytes (lower case; never one that holds a secret), `sign` makes
     the headers of a sample for `fleetd send`. `kinds` are the kinds it pushes.
+
+    A sender whose proof must be fetched first (a certificate) says what in
+    `needs(request)`, and `prove(request, answers)` judges with it; both come after the
+    secrets and the `auth` of the source let the request in. Nothing is fetched but over
+    https, from a host that one of `hosts` (patterns) matches whole; what was fetched is
+    kept a day. `prove` raises `TransientError` where what was fetched cannot be used.
+    `follow(request)` is what remains to be asked once the body is kept, from the same
+    hosts. `challenge` goes with the 401 of a sender that shows its password only when
+    asked for it. `signs` is False where the secret is a password sent along.
     """
 
     verify: Verify
@@ -101,6 +111,12 @@ class Webhook(Struct, frozen=True):
     keep: tuple[str, ...] = ("content-type", "user-agent")
     good_secret: Callable[[str], str | None] = lambda _secret: None
     kinds: tuple[str, ...] = ()
+    needs: Callable[[Request], Sequence[Ask]] | None = None
+    prove: Prove | None = None
+    follow: Callable[[Request], Ask | None] | None = None
+    hosts: tuple[str, ...] = ()
+    challenge: str = ""
+    signs: bool = True
 
 
 class Past(Struct, frozen=True):
