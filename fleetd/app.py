@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import TypeAlias
 
 import structlog
 import trio
 
-from fleetd import config, providers, sinks, systemd, when
+from fleetd import config, providers, sinks, systemd
 from fleetd.clock import Clock
 from fleetd.config import House
 from fleetd.errors import ConfigError
 from fleetd.event import millis
 from fleetd.metrics import Metrics
-from fleetd.pace import Breaker, Bucket
+from fleetd.pace import Breaker
 from fleetd.providers.contract import Provider
 from fleetd.store import Rules, SinkPlace, Store, open_store
 from fleetd.tasks import control, report
 from fleetd.tasks.board import Board, close, watch
+from fleetd.tasks.budget import Budgets
 from fleetd.tasks.deliver import deliver, plan_of
 from fleetd.tasks.heartbeat import heartbeat, keep_time, sweep
 from fleetd.tasks.listen import Gate, Reception
-from fleetd.tasks.poll import Plan, poll
+from fleetd.tasks.poll import (
+    Credential,
+    Plan,
+    accounts_of,
+    open_credential,
+    plans_of,
+    poll,
+    trust,
+)
 from fleetd.tasks.prune import prune
 from fleetd.tasks.supervise import Health, keep_alive
 from fleetd.web import TLS, Door, Limits, Listener, open_listeners, twins
 from fleetd.world import World
 
 CLOSE_WITHIN = 5.0
-POLLS_PER_SECOND = 5.0
 Loop: TypeAlias = "Callable[[Health], Awaitable[None]]"
 logger = structlog.get_logger()
 
@@ -60,6 +72,7 @@ class Daemon:
                 logger.error("log_set_aside", why=store.aside)
             clock = Clock(world)
             world.on_date = clock.heard
+            budgets = Budgets(world, store)
             try:
                 await self._sockets.need(self._house)
                 while self._next is not None:
@@ -68,7 +81,7 @@ class Daemon:
                     store.adopt(rules_of(self._house))
                     life = Life(
                         self._house, store, world, clock, self._started_ms,
-                        self._metrics,
+                        self._metrics, budgets,
                     )  # fmt: skip
                     await life.live(self._sockets, self._changed, self.ready)
             finally:
@@ -143,9 +156,10 @@ class Life:
 
     def __init__(
         self, house: House, store: Store, world: World, clock: Clock,
-        started_ms: int, metrics: Metrics,
+        started_ms: int, metrics: Metrics, budgets: Budgets,
     ) -> None:  # fmt: skip
         self.house = house
+        self.budgets = budgets
         self.store = store
         self.world = world
         self.clock = clock
@@ -178,10 +192,14 @@ class Life:
                 self._start(outbound, f"sink:{name}", self._delivery(name))
             self._keep_house(outbound, reception)
             doors = await self._open_doors(outbound, sockets, reception)
-            async with trio.open_nursery() as inbound:
-                for plan in self._plans():
-                    name = f"feed:{plan.source}/{plan.feed.name}"
-                    self._start(inbound, name, self._polling(plan))
+            async with (
+                self._credentials() as credentials,
+                trio.open_nursery() as inbound,
+            ):
+                for credential in credentials.values():
+                    for plan in plans_of(self.house, credential.account):
+                        name = f"feed:{plan.source}/{plan.feed.name}"
+                        self._start(inbound, name, self._polling(plan, credential))
                 systemd.notify("READY=1")
                 ready.set()
                 await changed.wait()
@@ -269,49 +287,22 @@ class Life:
 
         return run
 
-    def _plans(self) -> list[Plan]:
-        """One plan a feed of every source that polls."""
-        plans = []
-        for name, source in self.house.sources.items():
-            provider = self.board.providers[name]
-            if source.token is None and provider.answer is None:
-                continue
-            for feed in provider.feeds:
-                if source.feeds is not None and feed.name not in source.feeds:
-                    continue
-                every = source.feeds.get(feed.name) if source.feeds else None
-                plans.append(
-                    Plan(
-                        name,
-                        provider,
-                        feed,
-                        float(every or feed.every),
-                        str(source.base_url or provider.base_url),
-                        source.token.reveal if source.token else None,
-                        float(source.timeout),
-                        source.proxy.reveal() if source.proxy else None,
-                        trust(source.ca),
-                        self._since(source.since),
-                    )
+    @asynccontextmanager
+    async def _credentials(self) -> AsyncIterator[dict[str, Credential]]:
+        """One credential for every source that polls, open while it does."""
+        async with AsyncExitStack() as open_ones:
+            yield {
+                account.source: await open_ones.enter_async_context(
+                    open_credential(account, self.budgets, self.store, self.world)
                 )
-        return plans
+                for account in accounts_of(self.house, self.board.providers)
+            }
 
-    def _since(self, word: str | None) -> Callable[[datetime], datetime] | None:
-        """How far a feed that was never read goes back, if the config says."""
-        if word is None:
-            return None
-        if word == "all":
-            return lambda _now: datetime.min.replace(tzinfo=UTC)
-        zone = self.house.daemon.timezone.info
-        return lambda now: when.resolve(word, now, zone)
-
-    def _polling(self, plan: Plan) -> Loop:
-        bucket = Bucket(POLLS_PER_SECOND, 1, filled_at=trio.current_time())
-
+    def _polling(self, plan: Plan, credential: Credential) -> Loop:
         async def run(health: Health) -> None:
             await poll(
-                plan, store=self.store, world=self.world, health=health,
-                clock=self.clock, bucket=bucket,
+                plan, credential, store=self.store, world=self.world, health=health,
+                clock=self.clock,
             )  # fmt: skip
 
         return run
@@ -356,16 +347,6 @@ def tls_of(house: House) -> TLS | None:
     if door.tls_cert and door.tls_key:
         return TLS(door.tls_cert, door.tls_key)
     return None
-
-
-def trust(ca: Path | None) -> ssl.SSLContext | None:
-    """The certificates a source is believed by, if not the usual ones."""
-    if ca is None:
-        return None
-    try:
-        return ssl.create_default_context(cafile=str(ca))
-    except OSError as bad:
-        raise ConfigError(f"ca: cannot read certificates from {ca}: {bad}") from bad
 
 
 def providers_of(house: House) -> dict[str, Provider]:

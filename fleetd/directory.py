@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from fleetd.event import (
+    CODES,
     MPH_PER_KPH,
     AnyEvent,
     Driver,
@@ -81,6 +82,15 @@ class Directory:
     def record(self, source: str, kind: int, id_: str) -> Standing:
         """The record that stands; without content when there is none."""
         return self._records.get((source, kind, id_), NOBODY)
+
+    def ids(self, source: str, kind: str) -> tuple[str, ...]:
+        """The ids of every record of a kind that stands."""
+        code = CODES[kind]
+        return tuple(
+            id_
+            for (of, what, id_), _ in self._records.items()
+            if of == source and what == code
+        )
 
     def known(self, source: str, vehicle: str, name: str, at_ms: int) -> str | None:
         """The newest fact with a time no later than `at_ms`."""

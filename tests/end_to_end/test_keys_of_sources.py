@@ -127,7 +127,7 @@ def test_a_new_source_reads_back_to_where_it_says(daemon, hub):
     daemon.until(lambda: asked_by(hub, "past") and asked_by(hub, "fewer"), "both")
 
     assert "after=2026-05-12T14" in asked_by(hub, "past")[0].path
-    assert asked_by(hub, "fewer")[0].path.endswith("after=")
+    assert "after=0001" in asked_by(hub, "fewer")[0].path  # all there is
 
 
 @shows("sources.NAME.timeout")
@@ -159,7 +159,7 @@ def test_it_is_asked_by_way_of_the_proxy(daemon, hub):
 
     daemon.until(by_proxy, "the proxy to be asked")
 
-    assert by_proxy()[0].path == "http://acme.example/far/items?after="
+    assert by_proxy()[0].path.startswith("http://acme.example/far/items?after=")
 
 
 @shows("sources.NAME.webhook_secret")

@@ -35,8 +35,8 @@ PROVIDER = Provider(
     base_url="http://127.0.0.1:9",
     normalize={"items": item},
     feeds=(
-        Feed("items", 3600, partial(ask_for, "/items"), unpack),
-        Feed("more", 3600, partial(ask_for, "/more"), unpack),
+        Feed("items", 3600, partial(ask_for, "/items"), unpack, begins=None),
+        Feed("more", 3600, partial(ask_for, "/more"), unpack, begins=None),
     ),
     authorize=authorize,
 )

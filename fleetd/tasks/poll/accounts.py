@@ -1,0 +1,69 @@
+"""What the config says of polling, as accounts and plans."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from fleetd import when
+from fleetd.config import House, Source
+from fleetd.errors import ConfigError
+from fleetd.providers.contract import Feed, Provider
+from fleetd.tasks.poll.plan import DAWN, Account, Plan
+
+
+def accounts_of(house: House, providers: Mapping[str, Provider]) -> Iterator[Account]:
+    """One account for every source that polls."""
+    for name, source in house.sources.items():
+        provider = providers[name]
+        if source.token is not None or provider.answer is not None:
+            yield _account(name, source, provider)
+
+
+def _account(name: str, source: Source, provider: Provider) -> Account:
+    return Account(
+        name,
+        provider,
+        str(source.base_url or provider.base_url),
+        source.token.reveal if source.token else None,
+        timeout=float(source.timeout),
+        proxy=source.proxy.reveal() if source.proxy else None,
+        trust=trust(source.ca),
+        receives=source.receives,
+    )
+
+
+def plans_of(house: House, account: Account) -> Iterator[Plan]:
+    """One plan for every feed of a source that is polled."""
+    source = house.sources[account.source]
+    since = _since(source.since, house)
+    for feed in account.provider.feeds:
+        if _wanted(feed, source):
+            every = source.feeds.get(feed.name) if source.feeds else None
+            yield Plan(account.source, feed, float(every or feed.every), since)
+
+
+def _wanted(feed: Feed, source: Source) -> bool:
+    return feed.standard if source.feeds is None else feed.name in source.feeds
+
+
+def _since(word: str | None, house: House) -> Callable[[datetime], datetime] | None:
+    """How far a feed that was never read goes back, if the config says."""
+    if word is None:
+        return None
+    if word == "all":
+        return lambda _now: DAWN
+    zone = house.daemon.timezone.info
+    return lambda now: when.resolve(word, now, zone)
+
+
+def trust(ca: Path | None) -> ssl.SSLContext | None:
+    """The certificates a source is believed by, if not the usual ones."""
+    if ca is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=str(ca))
+    except OSError as bad:
+        raise ConfigError(f"ca: cannot read certificates from {ca}: {bad}") from bad

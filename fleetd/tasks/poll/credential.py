@@ -1,0 +1,309 @@
+"""What all feeds of a source share: the way to the vendor, the login, and being refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Any
+
+import httpx
+import structlog
+import trio
+from msgspec import Struct
+
+from fleetd.errors import HeldError, PayloadError, TransientError
+from fleetd.event import millis, moment_of
+from fleetd.masking import MASK
+from fleetd.pace import retry_after
+from fleetd.providers.contract import Answer, Ask, Grant, Session
+from fleetd.store import Store
+from fleetd.tasks.budget import LIVE, Budget, Budgets
+from fleetd.tasks.poll.holds import Holds
+from fleetd.tasks.poll.plan import Account
+from fleetd.tasks.poll.wire import ANSWER_BYTES, UnreadableError, exchange
+from fleetd.world import World
+
+HELD_RETRY = 300.0
+LOGIN_RETRY = 3600.0  # a vendor that counts failed logins locks the account
+AHEAD = timedelta(seconds=60)  # a session is renewed before it ends
+UNWELL = frozenset({408, 425, 429})
+CONNECTIONS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
+logger = structlog.get_logger()
+
+
+class Hold(Struct, frozen=True):
+    """Why nothing is asked with this credential, and when it is tried again."""
+
+    why: str
+    until: float
+
+
+class Credential:
+    """One account as all of its feeds and jobs use it."""
+
+    def __init__(
+        self, account: Account, http: httpx.AsyncClient, budget: Budget, store: Store,
+        world: World,
+    ) -> None:  # fmt: skip
+        self.account = account
+        self.budget = budget
+        self._http = http
+        self._store = store
+        self._world = world
+        self._logins = Logins(self) if account.provider.session else None
+        self._hold: Hold | None = None
+        self.holds = Holds(account.source, store)
+
+    # whether anything may be asked at all
+
+    @property
+    def held(self) -> str:
+        """Why the vendor refuses this credential; empty where it does not."""
+        return self._hold.why if self._hold else ""
+
+    async def refused(self, why: str) -> None:
+        """Ask nothing for a while: the vendor does not take this credential."""
+        self._hold = Hold(why, trio.current_time() + HELD_RETRY)
+        await self.holds.hold("", why)
+
+    async def _taken(self) -> None:
+        """The vendor takes it: whoever waits goes on."""
+        if self._hold is not None:
+            self._hold = None
+            self._store.ring(self.account.source)
+        await self.holds.free("")
+
+    async def admitted(self) -> None:
+        """Wait while the credential is refused; one at a time tries whether it still is."""
+        store, source = self._store, self.account.source
+        while (hold := self._hold) is not None and not store.paused(source):
+            wait = hold.until - trio.current_time()
+            if wait <= 0:
+                self._hold = Hold(hold.why, trio.current_time() + HELD_RETRY)
+                return
+            with trio.move_on_after(wait) as patience:
+                await store.bell(source).wait()
+            if self._hold is hold and not patience.cancelled_caught:
+                await self.remember("refused", None)  # an operator says: try now
+                self._hold = Hold(hold.why, trio.current_time())
+
+    # asking
+
+    async def ask(
+        self, ask: Ask, *, rank: int = LIVE, scope: str = ""
+    ) -> Answer:  # fmt: skip
+        """The answer, once the vendor's own file and its status let it pass.
+
+        Raises `HeldError` (status 401: whatever is asked), `TransientError`, and what
+        `Provider.judge` raises.
+        """
+        provider = self.account.provider
+        if provider.answer is not None:
+            far, now = provider.answer, self._world.now()
+            body = await self._world.in_thread(lambda: far(ask, now))
+            return Answer(200, {}, body)
+        if self._logins is None:
+            answer = await self.send(ask, rank, self._authority())
+        else:
+            answer = await self._logins.ask(ask, rank)
+        self._judge(ask, answer, scope)
+        await self._taken()
+        return answer
+
+    async def send(
+        self, ask: Ask, rank: int, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Send it in its turn; nothing is judged yet."""
+        base, within = self._base(ask.host), self.account.timeout
+        async with self.budget.sending(ask.tier, rank) as turn:
+            return await exchange(
+                self._http, base, ask, headers or {}, within, turn.trace
+            )
+
+    def _base(self, host: str) -> str:
+        base = self.account.base_url
+        if not host or "://" in host:
+            return host or base
+        return f"{base.partition('://')[0] or 'https'}://{host}"
+
+    def _authority(self) -> Mapping[str, str]:
+        account = self.account
+        if account.token is None or account.provider.authorize is None:
+            return {}
+        return account.provider.authorize(account.token())
+
+    def _judge(self, ask: Ask, answer: Answer, scope: str) -> None:
+        try:
+            if self.account.provider.judge is not None:
+                self.account.provider.judge(ask, answer)
+            self._judge_status(ask, answer, scope)
+        except TransientError as unwell:
+            if 429 in {answer.status, unwell.status}:
+                self.budget.told(ask.tier, unwell.after)
+            raise
+        except PayloadError as bad:
+            raise UnreadableError(f"{ask.path}: {bad}", answer.body) from bad
+
+    def _judge_status(self, ask: Ask, answer: Answer, scope: str) -> None:
+        status, account = answer.status, self.account
+        if status == 200:
+            return
+        if status == 401:
+            raise HeldError(refused(account, ask, status), status=401)
+        if status == 403:
+            needs = f"; it needs {scope}" if scope else ""
+            why = f"{account.title} forbids {ask.path} to this token (403){needs}"
+            raise HeldError(why, status=403, answer=answer.body[:ANSWER_BYTES])
+        why = f"{ask.path}: answered {status}"
+        if status in UNWELL or status >= 500 or status < 300:
+            after = retry_after(answer.headers.get("retry-after"), self._world.now())
+            raise TransientError(why, after=after, status=status)
+        if status < 400:
+            why += "; redirects are not followed"
+        raise HeldError(why, status=status, answer=answer.body[:ANSWER_BYTES])
+
+    # what outlives a run
+
+    @property
+    def mark(self) -> str:
+        """Names this very credential without telling it."""
+        told = f"{self.account.base_url}\0{self.secret}".encode()
+        return blake2b(told, digest_size=12, person=b"fleetd-session").hexdigest()
+
+    @property
+    def secret(self) -> str:
+        return self.account.token() if self.account.token else ""
+
+    def recall(self, what: str) -> dict[str, Any]:
+        """What was kept of this credential; nothing once the secret is another."""
+        found = self._store.recall(f"{what}:{self.account.source}")
+        return found if found.get("mark") == self.mark else {}
+
+    async def remember(self, what: str, value: Mapping[str, Any] | None) -> None:
+        """Keep something of this credential over restarts."""
+        kept = None if value is None else {**value, "mark": self.mark}
+        await self._store.remember(f"{what}:{self.account.source}", kept)
+
+    @property
+    def now(self) -> datetime:
+        return self._world.now()
+
+
+class Logins:
+    """The session of a vendor that must be logged in to: one login at a time, kept."""
+
+    def __init__(self, credential: Credential) -> None:
+        session = credential.account.provider.session
+        assert session is not None
+        self._session: Session = session
+        self._credential = credential
+        self._lock = trio.Lock()
+        self._grant = self._recalled()
+
+    async def ask(self, ask: Ask, rank: int) -> Answer:
+        """Ask within the session; once more within a new one where it is over."""
+        grant = await self._valid(None, rank)
+        answer = await self._credential.send(self._session.put(ask, grant), rank)
+        if not self._session.ended(answer):
+            return answer
+        grant = await self._valid(grant, rank)
+        answer = await self._credential.send(self._session.put(ask, grant), rank)
+        if self._session.ended(answer):
+            account = self._credential.account
+            why = f"{account.title} ends each session as soon as it begins"
+            raise HeldError(f"{account.source}: {why} ({ask.path})", status=401)
+        return answer
+
+    async def _valid(self, over: Grant | None, rank: int) -> Grant:
+        """A session that is not `over`; whoever comes meanwhile waits for the same."""
+        async with self._lock:
+            grant = self._grant
+            if grant is None or grant is over or self._ends(grant):
+                grant = await self._login(rank)
+            return grant
+
+    def _ends(self, grant: Grant) -> bool:
+        return (
+            grant.expires is not None and grant.expires - AHEAD <= self._credential.now
+        )
+
+    async def _login(self, rank: int) -> Grant:
+        credential, session = self._credential, self._session
+        self._not_again()
+        ask = session.login(credential.secret, credential.now)
+        answer = await credential.send(ask, rank)
+        if answer.status in UNWELL or answer.status >= 500:
+            after = retry_after(answer.headers.get("retry-after"), credential.now)
+            if answer.status == 429:
+                credential.budget.told(ask.tier, after)
+            raise TransientError(
+                f"{ask.path}: answered {answer.status}", after=after,
+                status=answer.status,
+            )  # fmt: skip
+        try:
+            grant = session.read(answer, credential.now)
+        except HeldError as bad:
+            self._grant = None
+            said = f"{credential.account.source}: {bad}. {fix(credential.account)}"
+            await credential.remember("refused", {"why": said, "ms": self._now_ms})
+            raise HeldError(said, status=401) from bad
+        MASK.add(grant.token)
+        self._grant = grant
+        logger.info("logged_in", source=credential.account.source)
+        ends = None if grant.expires is None else millis(grant.expires)
+        kept = {"token": grant.token, "host": grant.host, "ends": ends}
+        await credential.remember("refused", None)
+        await credential.remember("session", kept)
+        return grant
+
+    def _not_again(self) -> None:
+        """Refused credentials are not tried soon again, restart or not: vendors lock accounts."""
+        before = self._credential.recall("refused")
+        if before and 0 <= self._now_ms - before["ms"] < LOGIN_RETRY * 1000 - 1000:
+            raise HeldError(before["why"], status=401)
+
+    @property
+    def _now_ms(self) -> int:
+        return millis(self._credential.now)
+
+    def _recalled(self) -> Grant | None:
+        kept = self._credential.recall("session")
+        if not kept:
+            return None
+        MASK.add(kept["token"])
+        ends = None if kept["ends"] is None else moment_of(kept["ends"])
+        return Grant(kept["token"], kept["host"], ends)
+
+
+def refused(account: Account, ask: Ask, status: int) -> str:
+    """What to say where the vendor does not take the token."""
+    return (
+        f"{account.source}: {account.title} refused the token ({status} on {ask.path}). "
+        f"Wrong token, or an account of another region? {fix(account)}"
+    )
+
+
+def fix(account: Account) -> str:
+    still = "Webhooks still arrive. " if account.receives else ""
+    return f"{still}Fix sources.{account.source}.token."
+
+
+@asynccontextmanager
+async def open_credential(
+    account: Account, budgets: Budgets, store: Store, world: World
+) -> AsyncIterator[Credential]:
+    """The credential of one source, with its connections."""
+    options: dict[str, Any] = {
+        "timeout": httpx.Timeout(account.timeout, connect=account.connect_timeout),
+        "proxy": account.proxy,
+        "limits": CONNECTIONS,
+    }
+    if account.trust is not None:
+        options["verify"] = account.trust
+    secret = account.token() if account.token else account.source
+    host = account.base_url.partition("://")[2].partition("/")[0]
+    budget = budgets.of(host, secret, account.provider.limits)
+    async with world.client(**options) as http:
+        yield Credential(account, http, budget, store, world)

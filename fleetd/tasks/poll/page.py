@@ -1,0 +1,105 @@
+"""One question and its answer: a page into the log with its bookmark, in one commit."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from fleetd.clock import Clock
+from fleetd.errors import HeldError, PayloadError
+from fleetd.event import Origin
+from fleetd.masking import mask_fields
+from fleetd.providers.contract import Answer, Ask, AskNext, Page, Turn, UnpackPage
+from fleetd.store import Append, Raw, Store
+from fleetd.store.dead import crowded
+from fleetd.tasks.budget import LIVE
+from fleetd.tasks.intake import Arrival, dead_whole, take_in
+from fleetd.tasks.poll.credential import Credential
+from fleetd.tasks.poll.wire import UnreadableError
+
+UNREADABLE = (  # what a vendor's file may meet in bytes that nobody promised
+    PayloadError, msgspec.MsgspecError, LookupError, ValueError, TypeError,
+    AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
+DEAD_BYTES = 1 << 20  # of a page that cannot be read: enough to see what it is
+
+
+class Question(Struct, frozen=True):
+    """How one turn of a feed, or of its past, is asked, read and kept."""
+
+    feed: str
+    ask: AskNext
+    unpack: UnpackPage
+    place: str  # the name of its bookmark
+    scope: str = ""
+    origin: Origin = "poll"
+    rank: int = LIVE
+
+
+class Taken(Struct, frozen=True):
+    """What a page held, as the log took it."""
+
+    page: Page
+    append: Append
+
+
+async def turn_page(
+    question: Question, turn: Turn, credential: Credential, store: Store, clock: Clock
+) -> Taken | None:
+    """Ask once and keep the page; None where there is nothing to ask now."""
+    ask = question.ask(turn)
+    if ask is None:
+        return None
+    answer = await credential.ask(ask, rank=question.rank, scope=question.scope)
+    page = _read(question, ask, answer, turn)
+    append = _append(question, page, answer.body, credential, store, clock)
+    source = credential.account.source
+    if append.dead and ("source", source) in store.crowded:
+        raise HeldError(crowded(source))
+    await store.append(append)
+    return Taken(page, append)
+
+
+def _read(question: Question, ask: Ask, answer: Answer, turn: Turn) -> Page:
+    try:
+        return question.unpack(ask, answer.body, turn)
+    except UNREADABLE as bad:
+        why = str(bad) if isinstance(bad, PayloadError) else repr(bad)
+        raise UnreadableError(f"{ask.path}: {why}", answer.body) from bad
+
+
+def _append(
+    question: Question, page: Page, body: bytes, credential: Credential, store: Store,
+    clock: Clock,
+) -> Append:  # fmt: skip
+    account = credential.account
+    clean = mask_fields(body, account.provider.secret_fields)
+    return take_in(
+        arrival_of(credential, store, clock, question.origin),
+        page.records,
+        store.directory,
+        raw=Raw(question.feed, clean, verdict="polled") if page.records else None,
+        bookmark=(question.place, page.bookmark),
+    )
+
+
+def arrival_of(
+    credential: Credential, store: Store, clock: Clock, origin: Origin = "poll"
+) -> Arrival:
+    """How what is polled now comes."""
+    account = credential.account
+    return Arrival(
+        account.source, account.provider, store.next_received_ms(), origin,
+        trusted_clock=clock.trusted,
+    )  # fmt: skip
+
+
+async def bury_page(
+    feed: str, why: str, body: bytes, credential: Credential, store: Store, clock: Clock
+) -> None:
+    """Keep a page that cannot be read, for whoever mends it; its bookmark stays."""
+    if ("source", credential.account.source) in store.crowded:
+        return
+    arrival = arrival_of(credential, store, clock)
+    name, raw = f"page:{feed}", Raw(f"page:{feed}", b"", verdict="polled")
+    await store.append(dead_whole(arrival, name, body[:DEAD_BYTES], why, raw))

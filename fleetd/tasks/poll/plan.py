@@ -1,0 +1,61 @@
+"""How a source's account is reached and how each of its feeds is polled, as data."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+
+from fleetd.providers.contract import Feed, Provider
+
+DAWN = datetime.min.replace(tzinfo=UTC)
+
+
+class Account(Struct, frozen=True):
+    """One source's account at its vendor, and the way there.
+
+    `tags` narrow what it takes, `org` is whose account it has to be. `receives` says
+    that its webhooks arrive as well.
+    """
+
+    source: str
+    provider: Provider
+    base_url: str = ""
+    token: Callable[[], str] | None = None
+    timeout: float = 30.0
+    connect_timeout: float = 10.0
+    proxy: str | None = None
+    trust: ssl.SSLContext | None = None
+    receives: bool = False
+    tags: tuple[str, ...] = ()
+    org: str = ""
+    remove_after: int = 3
+    remove_brake: float = 0.1
+
+    @property
+    def title(self) -> str:
+        """The vendor's name for people."""
+        return self.provider.title or self.provider.name
+
+
+class Plan(Struct, frozen=True):
+    """How one feed of one source is polled."""
+
+    source: str
+    feed: Feed
+    every: float
+    since: Callable[[datetime], datetime] | None = None
+    lookback: timedelta | None = None
+
+    def begins(self, now: datetime) -> datetime:
+        """Where a feed begins that was never read."""
+        if self.since is not None:
+            return self.since(now)
+        return DAWN if self.feed.begins is None else now - self.feed.begins
+
+    @property
+    def behind(self) -> timedelta:
+        """How far behind its bookmark it reads again."""
+        return self.feed.lookback if self.lookback is None else self.lookback

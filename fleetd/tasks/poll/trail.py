@@ -1,0 +1,34 @@
+"""Whether the pages of one walk get anywhere: a far side that goes in circles is told so."""
+
+from __future__ import annotations
+
+from fleetd.errors import HeldError
+from fleetd.providers.contract import Page
+
+REMEMBERED = 50_000
+EMPTY_FREE = 100  # empty pages in a row that nobody minds: windows of a quiet time
+EMPTY_PAUSE = 1.0
+EMPTY_MANY = 10_000  # beyond it, no faster than the feed's own pace
+
+
+class Trail:
+    """The bookmarks of one walk from page to page."""
+
+    def __init__(self, bookmark: str | None) -> None:
+        self._seen = {bookmark}
+        self._empty = 0
+
+    def step(self, page: Page, pace: float) -> float:
+        """How long to rest before the next page; `HeldError` where it is one we had."""
+        if page.bookmark in self._seen:
+            raise HeldError(
+                "it says that more waits, and sends us round in a circle: a place to go "
+                "on that we came from"
+            )
+        if len(self._seen) >= REMEMBERED:
+            self._seen.clear()
+        self._seen.add(page.bookmark)
+        self._empty = 0 if page.records else self._empty + 1
+        if self._empty <= EMPTY_FREE:
+            return 0.0
+        return EMPTY_PAUSE if self._empty <= EMPTY_MANY else max(pace, EMPTY_PAUSE)

@@ -1,0 +1,106 @@
+"""One request over HTTP and its answer whole, bounded in size and time."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+import httpx
+import msgspec
+import trio
+
+from fleetd.errors import HeldError, TransientError, said
+from fleetd.providers.contract import Answer, Ask
+
+PAGE_BYTES = 64 << 20
+STEP = 1 << 18
+GZIP = 31
+ZIPPED = frozenset({"gzip", "x-gzip"})
+PLAIN = frozenset({"", "identity"})
+ANSWER_BYTES = 2048
+LONGEST = 200  # of what a fault says
+Trace: TypeAlias = "Callable[[str, Mapping[str, Any]], Awaitable[None]]"
+PATIENCE = 4.0  # times the time-out: what a whole answer may take
+
+
+class UnreadableError(HeldError):
+    """A 200 that is not what was promised, with its bytes."""
+
+    def __init__(self, why: str, body: bytes) -> None:
+        super().__init__(why, answer=body[:ANSWER_BYTES])
+        self.body = body
+
+
+async def exchange(
+    http: httpx.AsyncClient, base: str, ask: Ask, headers: Mapping[str, str],
+    timeout: float, trace: Trace | None = None,
+) -> Answer:  # fmt: skip
+    """Send what was asked; `TransientError` where no whole answer came."""
+    request = http.build_request(
+        ask.method,
+        base + ask.path,
+        params=dict(ask.params) or None,
+        headers={"Accept-Encoding": "gzip", **ask.headers, **headers},
+        content=None if ask.json is None else msgspec.json.encode(ask.json),
+        extensions={"trace": trace} if trace else None,
+    )
+    if ask.json is not None:
+        request.headers.setdefault("Content-Type", "application/json")
+    try:
+        with trio.fail_after(timeout * PATIENCE):
+            return await _answered(http, request, ask.path)
+    except httpx.HTTPError as bad:
+        why = f"{type(bad).__name__}: {said(bad)[:LONGEST]}"
+        raise TransientError(f"{ask.path}: {why}") from bad
+    except trio.TooSlowError as bad:
+        why = f"no whole answer in {timeout * PATIENCE:g} s"
+        raise TransientError(f"{ask.path}: {why}") from bad
+
+
+async def _answered(
+    http: httpx.AsyncClient, request: httpx.Request, path: str
+) -> Answer:
+    response = await http.send(request, stream=True)
+    try:
+        body = await _body(response, path)
+    finally:
+        await response.aclose()
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, headers, body)
+
+
+async def _body(response: httpx.Response, path: str) -> bytes:
+    """All of it, inflated by hand: what is packed may be a thousand times bigger."""
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    if coding not in ZIPPED | PLAIN:
+        raise TransientError(f"{path}: answered in {coding[:40]!r}, asked for gzip")
+    machine = zlib.decompressobj(GZIP) if coding in ZIPPED else None
+    pile = bytearray()
+    async for chunk in response.aiter_raw():
+        if machine is None:
+            pile += chunk
+            _bounded(pile, path)
+        else:
+            _inflate(machine, chunk, pile, path)
+    if machine is not None and not machine.eof and pile:
+        raise TransientError(f"{path}: the answer ends in the middle of its gzip")
+    return bytes(pile)
+
+
+def _inflate(
+    machine: zlib._Decompress, rest: bytes, pile: bytearray, path: str
+) -> None:
+    """In small steps, so that none costs more than what may be kept."""
+    try:
+        while rest and not machine.eof:
+            pile += machine.decompress(rest, STEP)
+            rest = machine.unconsumed_tail
+            _bounded(pile, path)
+    except zlib.error as bad:
+        raise TransientError(f"{path}: the answer is not the gzip it says") from bad
+
+
+def _bounded(pile: bytearray, path: str) -> None:
+    if len(pile) > PAGE_BYTES:
+        raise HeldError(f"{path}: answered more than {PAGE_BYTES >> 20} MiB at once")
