@@ -10,19 +10,21 @@ import msgspec
 
 from tests.vendors.base import (
     COLUMNS,
+    DAY,
     Asked,
     Fix,
     Reply,
     Sending,
     Simulator,
     Tier,
+    instant,
     refuse,
     reply,
 )
 from tests.vendors.server import main
 from tests.vendors.truth import zulu
 
-LIMIT = 100
+LIMIT, FIXES = 100, 512
 
 
 class Example(Simulator):
@@ -38,6 +40,7 @@ class Example(Simulator):
             "GET /v1/vehicles": self.vehicles,
             "GET /v1/vehicles/{named}": self.vehicle,
             "GET /v1/fixes": self.fixes,
+            "GET /v1/history": self.history,
         }
 
     def refused(self, asked: Asked) -> Reply | None:
@@ -50,7 +53,10 @@ class Example(Simulator):
 
     def tiers(self, asked: Asked) -> Sequence[Tier]:
         every = Tier("all", 50)
-        return (every, Tier("vehicles", 5)) if "vehicles" in asked.path else (every,)
+        for name, limit in (("vehicles", 5), ("history", 20)):
+            if name in asked.path:
+                return (every, Tier(name, limit))
+        return (every,)
 
     def vehicles(self, asked: Asked) -> Reply:
         page = int(asked.one("page", "1"))
@@ -82,6 +88,24 @@ class Example(Simulator):
         records = b",".join(self.record(one) for one in self.mixed(every))
         more = b"true" if until < now else b"false"
         return reply(b'{"fixes":[%b],"next":"%d","more":%b}' % (records, until, more))
+
+    def history(self, asked: Asked) -> Reply:
+        """Fixes by their own time, vehicle after vehicle, in numbered pages."""
+        since, until = instant(asked.one("from")), instant(asked.one("to"))
+        if since is None or until is None or until - since > DAY:
+            raise refuse({"message": "from and to, a day apart at most"}, 400)
+        page = int(asked.one("page", "1"))
+        every = [
+            fix
+            for vehicle in range(self.truth.vehicles)
+            for fix in self.known(self.truth.fixes(vehicle, since, until))
+        ]
+        some = every[(page - 1) * FIXES : page * FIXES]
+        records = b",".join(self.record(one) for one in self.mixed(some))
+        more = b"true" if page * FIXES < len(every) else b"false"
+        return reply(
+            b'{"fixes":[%b],"next":"%d","more":%b}' % (records, page + 1, more)
+        )
 
     def record(self, fix: Fix) -> bytes:
         said: dict[str, Any] = {

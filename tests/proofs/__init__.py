@@ -1,0 +1,1 @@
+"""What fleetd promises of polling, shown against simulated vendors over real sockets."""
