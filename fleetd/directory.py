@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from fleetd.event import (
     CODES,
+    GONE,
     MPH_PER_KPH,
     AnyEvent,
     Driver,
@@ -39,6 +40,16 @@ class Standing(Struct, frozen=True):
     content: str
     revision: int | None
     seq: int
+
+    @property
+    def gone(self) -> bool:
+        """Whether what stands is that it was removed."""
+        return self.content.startswith(GONE)
+
+    @property
+    def taken_for_gone(self) -> bool:
+        """Whether it was we who said so, by listings without it."""
+        return self.revision is None and self.gone
 
 
 NOBODY = Standing("", None, 0)
@@ -84,12 +95,12 @@ class Directory:
         return self._records.get((source, kind, id_), NOBODY)
 
     def ids(self, source: str, kind: str) -> tuple[str, ...]:
-        """The ids of every record of a kind that stands."""
+        """The ids of every record of a kind that stands and was not removed."""
         code = CODES[kind]
         return tuple(
             id_
-            for (of, what, id_), _ in self._records.items()
-            if of == source and what == code
+            for (of, what, id_), record in self._records.items()
+            if of == source and what == code and not record.gone
         )
 
     def known(self, source: str, vehicle: str, name: str, at_ms: int) -> str | None:

@@ -17,6 +17,7 @@ from fleetd.event.entry import (
     row_of,
 )
 from fleetd.event.identity import (
+    GONE,
     NORMAL,
     SAFETY,
     TEXTS,
@@ -82,6 +83,7 @@ __all__ = [
     "COLUMNS",
     "DAY_MS",
     "DIRECTORY_KINDS",
+    "GONE",
     "KINDS",
     "LANES",
     "MILES_PER_METRE",

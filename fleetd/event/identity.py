@@ -15,6 +15,7 @@ from fleetd.event.words import DAY_MS, text, vin_of
 
 NORMAL, SAFETY = 0, 1
 URGENT = frozenset({"sos", "panic", "crash", "rollover"})
+GONE = "-"
 TEXTS = ("vehicle", "number", "vin", "driver", "driver_name")
 _texts = attrgetter(*TEXTS)
 
@@ -59,9 +60,10 @@ def _is_tidy(event: AnyEvent) -> bool:
 
 
 def content_of(event: Event) -> str:
-    """A hash of what a directory record says, whenever it said so."""
+    """A hash of what a directory record says, whenever it said so; `-` before a removal."""
     bare = msgspec.structs.replace(event, at=None, revision=None, flags=())
-    return hashlib.blake2b(pack(bare), digest_size=10).hexdigest()
+    mark = GONE if getattr(event, "removed", False) else ""
+    return mark + hashlib.blake2b(pack(bare), digest_size=10).hexdigest()
 
 
 def lane_of(event: Event) -> int:
@@ -116,13 +118,16 @@ def tag_of(event: Event) -> str:
     return hashlib.blake2b(pack(event), digest_size=10).hexdigest()
 
 
-def tag_of_record(event: Event, content: str, replaces: int) -> str:
+def tag_of_record(
+    event: Event, content: str, replaces: int, *, back: bool = False
+) -> str:
     """The same for a directory record; `replaces` is the seq of the one that stands.
 
     A change, its return and the change again are three, while the same listing twice
-    before the first is on the disk is one.
+    before the first is on the disk is one. One that comes `back` after we took it for
+    removed is new, though its vendor never changed it.
     """
-    if event.revision is not None:
+    if event.revision is not None and not back:
         return str(event.revision)
     return f"{replaces}>{content}"
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from fleetd.event import (
     CODES,
     DIRECTORY_KINDS,
+    GONE,
     KINDS,
     LANES,
     ORIGINS,
@@ -183,12 +184,14 @@ class Appends:
             return replace(made, key=b"")
         dated = made.at_ms is not None and "clock_suspect" not in made.event.flags
         day = (made.at_ms if dated else append.received_ms) or 0
-        tag = tag_of_record(made.event, made.content, stands[2])
+        back = stands[1] is None and stands[0].startswith(GONE)
+        tag = tag_of_record(made.event, made.content, stands[2], back=back)
         key = dedupe_key(append.source, made.event, tag, day_of(day))
         if key not in self.known:
             for seq, mask in self.tx.db.execute(SEEN_ONE, (key,)):
                 self.known[key] = (seq, mask)
-        return replace(made, key=key)
+        revision = None if back else made.revision  # newer than what said it was gone
+        return replace(made, key=key, revision=revision)
 
     def _standing(self, source: int, made: Made) -> tuple[str, int | None, int]:
         """Content, revision and seq of the record that stands; seq 0 where none does."""
@@ -326,7 +329,8 @@ class Appends:
             feed, value = append.bookmark
             now = append.received_ms
             row = {"source": source, "feed": feed, "value": value, "now": now}
-            tx.count(source, hour, 0, "polled", append.received, why=feed)
+            of = feed.partition("/")[0]  # a part's bookmark is its feed's
+            tx.count(source, hour, 0, "polled", append.received, why=of)
             tx.db.execute(BOOKMARK, row)
             tx.landed.bookmarks[append.source, feed] = value
 

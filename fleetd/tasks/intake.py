@@ -189,7 +189,7 @@ class _Work:
         stands = self.directory.record(self.arrival.source, kind, event.id)
         if content == stands.content:
             return b"", content
-        tag = tag_of_record(event, content, stands.seq)
+        tag = tag_of_record(event, content, stands.seq, back=stands.taken_for_gone)
         return dedupe_key(self.arrival.source, event, tag, day_of(when)), content
 
     def _learn(self, made: Made) -> None:
