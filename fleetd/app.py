@@ -26,6 +26,7 @@ from fleetd.pace import Breaker
 from fleetd.providers.contract import Provider
 from fleetd.store import Rules, SinkPlace, Store, open_store
 from fleetd.tasks import control, report
+from fleetd.tasks.backfill import backfills
 from fleetd.tasks.board import Board, close, watch
 from fleetd.tasks.budget import Budgets
 from fleetd.tasks.deliver import deliver, plan_of
@@ -196,7 +197,10 @@ class Life:
                 self._credentials() as credentials,
                 trio.open_nursery() as inbound,
             ):
-                for credential in credentials.values():
+                for source, credential in credentials.items():
+                    if any(one.past for one in credential.account.provider.feeds):
+                        jobs = self._backfilling(credential)
+                        self._start(inbound, f"backfill:{source}", jobs)
                     for plan in plans_of(self.house, credential.account):
                         name = f"feed:{plan.source}/{plan.feed.name}"
                         self._start(inbound, name, self._polling(plan, credential))
@@ -302,6 +306,17 @@ class Life:
         async def run(health: Health) -> None:
             await poll(
                 plan, credential, store=self.store, world=self.world, health=health,
+                clock=self.clock,
+            )  # fmt: skip
+
+        return run
+
+    def _backfilling(self, credential: Credential) -> Loop:
+        feeds = {feed.name: feed for feed in credential.account.provider.feeds}
+
+        async def run(health: Health) -> None:
+            await backfills(
+                credential, feeds, store=self.store, world=self.world, health=health,
                 clock=self.clock,
             )  # fmt: skip
 

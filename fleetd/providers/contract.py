@@ -122,7 +122,8 @@ class Webhook(Struct, frozen=True):
 class Past(Struct, frozen=True):
     """How a feed's past is asked for: any window within `within` of now.
 
-    `call` names the vendor's call for people. `parts` as in `Feed`.
+    `call` names the vendor's call for people. `parts` as in `Feed`. A longer window is
+    asked for in pieces of `chunk`, on whole multiples of it since 1970, several at once.
     """
 
     ask: AskNext
@@ -130,6 +131,7 @@ class Past(Struct, frozen=True):
     within: timedelta
     call: str = ""
     parts: bool = False
+    chunk: timedelta = timedelta(days=1)
 
 
 class Feed(Struct, frozen=True):

@@ -26,11 +26,24 @@ ADD = (
     " :upto, 0, :total, :now, :now) RETURNING id"
 )
 CHANGE = "UPDATE jobs SET state = :state, why = :why, changed_ms = :now WHERE id = :id"
+PROGRESS = (
+    "UPDATE jobs SET cursor = cursor + :records, done = :done, state = :state,"
+    " changed_ms = :now WHERE id = :id"
+)
+BOOKMARK = (
+    "INSERT OR REPLACE INTO bookmarks(source, feed, value, success_ms)"
+    " VALUES (?, ?, ?, ?)"
+)
+TIDY = "DELETE FROM bookmarks WHERE source = ? AND feed >= ? AND feed < ?"
+WHOLE = "*"  # the bookmark of a piece that is done
 FINAL = frozenset({"done", "cancelled", "failed"})
 
 
 class AddJob(Struct, frozen=True):
-    """A new job; for a replay `cursor` and `upto` are seqs, (cursor, upto]."""
+    """A new job; for a replay `cursor` and `upto` are seqs, (cursor, upto].
+
+    For a backfill `cursor` counts records, `done` and `total` the pieces it is cut into.
+    """
 
     kind: str
     target: str
@@ -69,9 +82,69 @@ class ChangeJob(Struct, frozen=True):
             raise ConfigError(f"job {self.id} is {job.state} already")
         change = {"state": self.state, "why": self.why, "now": self.now_ms}
         tx.db.execute(CHANGE, {**change, "id": self.id})
+        if self.state in FINAL and job.kind == "backfill":
+            tidy(tx, job)
         job = job_of(tx.db, self.id)
         tx.landed.jobs.append(job)
         return job
+
+
+class EndJob(Struct, frozen=True):
+    """A job came to its end by itself; one that was ended meanwhile stays as it is."""
+
+    id: int
+    state: str
+    why: str
+    now_ms: int
+
+    def apply(self, tx: Tx) -> Job:
+        job = job_of(tx.db, self.id)
+        if job.state in FINAL:
+            return job
+        return ChangeJob(self.id, self.state, self.why, self.now_ms).apply(tx)
+
+
+class Progress(Struct, frozen=True):
+    """A backfill got on: so many records more, and one piece of it whole if `place`.
+
+    The piece that makes it complete ends the job in the same commit, and what its
+    pieces noted on the way goes.
+    """
+
+    id: int
+    records: int
+    now_ms: int
+    place: str = ""
+
+    def apply(self, tx: Tx) -> Job:
+        job = job_of(tx.db, self.id)
+        if self.place:
+            source = tx.log.scope("source", job.target)
+            row = (source, self.place, WHOLE, self.now_ms)
+            tx.db.execute(BOOKMARK, row)
+            tx.landed.bookmarks[job.target, self.place] = WHOLE
+        done = job.done + bool(self.place)
+        ends = job.state == "running" and bool(self.place) and done >= job.total
+        change = {"records": self.records, "done": done, "now": self.now_ms}
+        state = "done" if ends else job.state
+        tx.db.execute(PROGRESS, {**change, "state": state, "id": self.id})
+        if ends:
+            tidy(tx, job)
+        job = job_of(tx.db, self.id)
+        tx.landed.jobs.append(job)
+        return job
+
+
+def tidy(tx: Tx, job: Job) -> None:
+    """Drop what the pieces of a backfill noted on the way."""
+    source = tx.log.names.get(("source", job.target))
+    first = place_of(job.id, "")
+    tx.db.execute(TIDY, (source, first, first[:-1] + chr(ord(first[-1]) + 1)))
+
+
+def place_of(job: int, piece: str) -> str:
+    """Where a piece of a backfill keeps its bookmark."""
+    return f"job:{job}/{piece}"
 
 
 def job_of(db: apsw.Connection, number: int) -> Job:

@@ -284,6 +284,16 @@ class Store:
             if job.target == sink and job.kind == "replay" and job.state == "running"
         ]
 
+    def backfills(self, source: str) -> list[Job]:
+        """Running backfills of a source, oldest first."""
+        return [
+            job
+            for job in self._jobs.values()
+            if job.target == source
+            and job.kind == "backfill"
+            and job.state == "running"
+        ]
+
     def jobs(self) -> list[Job]:
         """Every job, oldest first."""
         return list(self._jobs.values())

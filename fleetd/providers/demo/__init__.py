@@ -51,6 +51,7 @@ from fleetd.web import Request
 
 MILES_PER_KM = 1 / 1.609344
 PAGE = timedelta(minutes=10)
+PIECE = timedelta(hours=1)
 KEPT = timedelta(days=1)  # this vendor forgets what is older
 SPAN = ("after_ms", "until_ms")
 
@@ -329,7 +330,9 @@ def _listing(name: str, kind: str) -> Feed:
 
 def _window(name: str, every: float, before: timedelta, *kinds: str) -> Feed:
     ask = partial(ask_window, f"/{name}", before)
-    past = Past(ask, unpack_window, within=KEPT, call=f"its own diary of {name}")
+    past = Past(
+        ask, unpack_window, within=KEPT, call=f"its own diary of {name}", chunk=PIECE
+    )
     return Feed(
         name, every, ask, unpack_window, kinds=kinds, begins=before, past=past
     )  # fmt: skip

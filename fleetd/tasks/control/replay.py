@@ -247,18 +247,6 @@ async def _begin(
     )
 
 
-async def backfill(board: Board, order: Order) -> dict[str, Any]:
-    """Ask a vendor for a past window; no feed can do that yet."""
-    source = known(order.text("source"), board.house.sources, "source")
-    provider = board.providers.get(source)
-    feeds = {feed.name for feed in provider.feeds} if provider else set()
-    feed = known(order.text("feed"), feeds, f"feed of {source}")
-    raise UsageError(
-        f"{source}: {board.house.sources[source].provider} cannot be asked for a past "
-        f"window of {feed}: its answer is always the present one"
-    )
-
-
 async def change(board: Board, order: Order) -> dict[str, Any]:
     """Pause, resume or cancel a job."""
     action = known(order.text("action"), STATES, "action")

@@ -1,0 +1,216 @@
+"""The backfills of one source, piece by piece, several at once, under its one budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import structlog
+import trio
+
+from fleetd.clock import Clock
+from fleetd.errors import AbsentError, ExpiredError, HeldError, TransientError, said
+from fleetd.event import Origin, millis
+from fleetd.pace import Backoff
+from fleetd.providers.contract import Feed, Past, Turn
+from fleetd.store import Job, Store
+from fleetd.store.jobs import WHOLE, EndJob, Progress, place_of
+from fleetd.tasks.backfill.pieces import Piece, pieces
+from fleetd.tasks.budget import BACKFILL, REPAIR
+from fleetd.tasks.poll.credential import HELD_RETRY, Credential
+from fleetd.tasks.poll.page import Question, Taken, bury_page, turn_page
+from fleetd.tasks.poll.trail import Trail
+from fleetd.tasks.poll.wire import UnreadableError
+from fleetd.tasks.supervise import Health
+from fleetd.world import World
+
+AT_ONCE = 4  # pieces; more would not be faster, the log takes them one by one
+logger = structlog.get_logger()
+
+
+async def backfills(
+    credential: Credential, feeds: Mapping[str, Feed], *, store: Store, world: World,
+    health: Health, clock: Clock,
+) -> None:  # fmt: skip
+    """Do the backfills of one source for ever, the oldest first."""
+    source = credential.account.source
+    while True:
+        bell = store.bell(source)
+        job = next(iter(store.backfills(source)), None)
+        if job is None:
+            health.say("idle")
+            await bell.wait()
+            continue
+        health.say("ok", f"job {job.id}")
+        await Backfill(job, credential, feeds, store, world, health, clock).run()
+
+
+class Backfill:
+    """One job under way."""
+
+    def __init__(
+        self, job: Job, credential: Credential, feeds: Mapping[str, Feed],
+        store: Store, world: World, health: Health, clock: Clock,
+    ) -> None:  # fmt: skip
+        self.id, self.source = job.id, job.target
+        self.spec = job.spec
+        self.credential = credential
+        self.feeds = feeds
+        self.store = store
+        self.world = world
+        self.health = health
+        self.clock = clock
+
+    @property
+    def running(self) -> bool:
+        """Whether it is to go on: nobody paused or cancelled it."""
+        return any(job.id == self.id for job in self.store.backfills(self.source))
+
+    async def run(self) -> None:
+        """Everything that is left of it, or until it is told to stop."""
+        feed = self.feeds.get(str(self.spec["feed"]))
+        if feed is None or feed.past is None:
+            why = f"{self.source} has no such feed any more, or it has no past"
+            await self._end("failed", why)
+            return
+        left = [one for one in self._pieces(feed.past) if not self._whole(one)]
+        if not left:  # nothing to ask for: no vehicle is known, or all was done
+            await self._end("done", "nothing was left to ask for")
+            return
+        send, receive = trio.open_memory_channel[Piece](len(left))
+        for piece in left:
+            send.send_nowait(piece)
+        send.close()
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(AT_ONCE, len(left))):
+                nursery.start_soon(self._work, feed, feed.past, receive.clone())
+            receive.close()
+
+    async def _end(self, state: str, why: str) -> None:
+        now = millis(self.world.now())
+        await self.store.join(EndJob(self.id, state, why, now))
+
+    def _pieces(self, past: Past) -> Sequence[Piece]:
+        since, until = moment(self.spec["since"]), moment(self.spec["until"])
+        parts = self.spec.get("parts")  # fixed when the job was made
+        vehicles = [str(one) for one in parts] if isinstance(parts, list) else []
+        return pieces(past, since, until, vehicles)
+
+    def _whole(self, piece: Piece) -> bool:
+        place = place_of(self.id, piece.name)
+        return self.store.bookmark(self.source, place) == WHOLE
+
+    async def _work(
+        self, feed: Feed, past: Past, left: trio.MemoryReceiveChannel[Piece]
+    ) -> None:
+        async with left:
+            async for piece in left:
+                await Walk(self, feed, past, piece).run()
+                if not self.running:
+                    return
+
+
+class Walk:
+    """One piece of a job, page by page."""
+
+    def __init__(self, job: Backfill, feed: Feed, past: Past, piece: Piece) -> None:
+        recovers = job.spec.get("origin") == "recovered"
+        origin: Origin = "recovered" if recovers else "backfill"
+        self.job, self.piece = job, piece
+        self.question = Question(
+            feed.name, past.ask, past.unpack, place_of(job.id, piece.name), feed.scope,
+            origin, REPAIR if recovers else BACKFILL,
+        )  # fmt: skip
+        self._backoff = Backoff(job.world.chance)
+        self._trail = Trail(None)
+
+    async def run(self) -> None:
+        """Page after page, through all that may go wrong, while the job is wanted."""
+        job = self.job
+        while job.running and not job.store.paused(job.source):
+            await job.credential.admitted()
+            try:
+                taken = await self._page()
+            except (HeldError, TransientError) as bad:
+                await self._wait(bad)
+                continue
+            except AbsentError as bad:
+                logger.info(
+                    "piece_absent", job=job.id, piece=self.piece.name, why=str(bad)
+                )
+                await self._progress(0, whole=True)
+                return
+            self._backoff.succeeded()
+            more = taken is not None and taken.page.more
+            records = len(taken.page.records) if taken is not None else 0
+            job.health.beat()
+            await self._progress(records, whole=not more)
+            if taken is None or not more:
+                return
+            await trio.sleep(self._trail.step(taken.page, 1.0))
+        await self._paused()
+
+    async def _paused(self) -> None:
+        """A paused source stops its jobs too; a paused or cancelled job just ends here."""
+        job = self.job
+        if job.running and job.store.paused(job.source):
+            job.health.say("paused", f"fleetd resume {job.source}")
+            await job.store.wait_while_paused(job.source)
+            await self.run()
+
+    async def _page(self) -> Taken | None:
+        job = self.job
+        bookmark = job.store.bookmark(job.source, self.question.place)
+        try:
+            return await self._ask(bookmark)
+        except ExpiredError as bad:
+            if bookmark is None:
+                raise HeldError(f"{bad}, though we gave it none") from bad
+            return await self._ask(None)
+
+    async def _ask(self, bookmark: str | None) -> Taken | None:
+        job, piece = self.job, self.piece
+        turn = Turn(
+            job.world.now(), bookmark, piece.since, piece.until, timedelta(0),
+            piece.part, job.store.directory.ids(job.source, "vehicle"),
+            job.credential.account.tags,
+        )  # fmt: skip
+        return await turn_page(
+            self.question, turn, job.credential, job.store, job.clock
+        )
+
+    async def _progress(self, records: int, *, whole: bool) -> None:
+        """Count it; a piece that is whole is so on the disk before the next begins."""
+        job, now = self.job, millis(self.job.world.now())
+        if whole:
+            await job.store.join(Progress(job.id, records, now, self.question.place))
+        elif records:
+            job.store.writer.post(Progress(job.id, records, now))
+
+    async def _wait(self, bad: HeldError | TransientError) -> None:
+        """Say what is the matter, and wait it out; the job stays what it is."""
+        job = self.job
+        held = isinstance(bad, HeldError)
+        job.health.say("held" if held else "failing", f"job {job.id}: {said(bad)}")
+        logger.warning(
+            "backfill_waits", job=job.id, piece=self.piece.name, why=said(bad)
+        )
+        if isinstance(bad, HeldError) and bad.status == 401:
+            await job.credential.refused(str(bad))
+            return
+        if isinstance(bad, UnreadableError):
+            await bury_page(
+                self.question.feed, str(bad), bad.body, job.credential, job.store,
+                job.clock,
+            )  # fmt: skip
+        if isinstance(bad, TransientError):
+            await trio.sleep(max(bad.after or 0.0, self._backoff.failed()))
+            return
+        with trio.move_on_after(HELD_RETRY):
+            while job.running:
+                await job.store.bell(job.source).wait()
+
+
+def moment(text: object) -> datetime:
+    """A moment as a job's spec holds it."""
+    return datetime.fromisoformat(str(text)).astimezone(UTC)
