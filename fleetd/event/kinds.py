@@ -75,7 +75,10 @@ class Trip(Event, frozen=True, kw_only=True, array_like=True, tag=2):
 
 
 class Engine(Event, frozen=True, kw_only=True, array_like=True, tag=3):
-    """The engine went on, off or idle (`type`), with its hours."""
+    """The engine went on, off or idle (`type`), with its hours.
+
+    Also what its counters say by themselves: `type` is then `hours` or `odometer` (miles).
+    """
 
     kind: ClassVar[str] = "engine"
     type: str | None = None
@@ -86,6 +89,7 @@ class Engine(Event, frozen=True, kw_only=True, array_like=True, tag=3):
     text: str | None = None
     resolved: bool | None = None
     url: str | None = None
+    odometer: float | None = None
 
 
 class Geofence(Event, frozen=True, kw_only=True, array_like=True, tag=4):
