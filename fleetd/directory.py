@@ -22,6 +22,7 @@ from fleetd.event import (
 
 KEPT = 64  # facts of one name and vehicle; the oldest go
 MILES_PER_KM = MPH_PER_KPH
+LASTING = frozenset({"vin", "number", "plate", "metric"})
 STATES = {"on": "On", "off": "Off", "idle": "Idle"}
 
 
@@ -149,8 +150,9 @@ class Directory:
         facts = self._facts.get((source, vehicle), NOTHING)
         if type(event) is Position and _old_news(event, facts, at_ms):
             return []
+        first = _first(event, at_ms)
         return [
-            Learned(vehicle, name, when, value)
+            Learned(vehicle, name, _since(name, when, first, facts), value)
             for name, when, value in _said(event, at_ms)
             if _at(facts.get(name), when) != value
         ]
@@ -186,23 +188,37 @@ def _old_news(event: Position, facts: Facts, at_ms: int) -> bool:
     return _at(facts.get("driver"), at_ms) == f"{driver}\n{event.driver_name or ''}"
 
 
+def _since(name: str, when: int, first: int, facts: Facts) -> int:
+    return min(when, first) if name in LASTING and name not in facts else when
+
+
+def _first(event: AnyEvent, at_ms: int) -> int:
+    """From when on the first fact of a name holds that a directory record tells.
+
+    It held before it was told: since the vendor knew the unit, or ever since where the
+    record has no time at all. What a record tells later holds from then on.
+    """
+    if type(event) is not Vehicle:
+        return at_ms
+    if event.since is not None:
+        return millis(event.since)
+    return at_ms if event.at is not None else 0
+
+
 def _said(event: AnyEvent, at_ms: int) -> list[tuple[str, int, str]]:
     """(name, from when, value) of everything an event says of its vehicle."""
     said: list[tuple[str, int, str]] = []
-    since = at_ms
     if isinstance(event, Vehicle):
-        if event.since is not None:  # its plates hold from when the vendor knew it
-            since = min(at_ms, millis(event.since))
         if event.metric_units is not None:
-            said.append(("metric", since, "1" if event.metric_units else "0"))
+            said.append(("metric", at_ms, "1" if event.metric_units else "0"))
     elif isinstance(event, Engine) and event.type in STATES:
         said.append(("engine", at_ms, STATES[event.type]))
     if event.vin is not None:
-        said.append(("vin", since, event.vin))
+        said.append(("vin", at_ms, event.vin))
     if event.number is not None:
-        said.append(("number", since, event.number))
+        said.append(("number", at_ms, event.number))
     if isinstance(event, Vehicle) and event.plate is not None:
-        said.append(("plate", since, event.plate))
+        said.append(("plate", at_ms, event.plate))
     if isinstance(event, Position) and event.engine_state is not None:
         said.append(("engine", at_ms, event.engine_state))
     if event.driver is not None and isinstance(event, Position | Vehicle):

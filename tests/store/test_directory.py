@@ -114,6 +114,47 @@ async def test_later_facts_do_not_rewrite_history(autojump_clock, tmp_path, worl
         ]  # fmt: skip
 
 
+async def test_a_first_listing_without_times_holds_for_what_was_driven_before_it(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        await put(store, truck("T-1", vin=VIN, driver="d1", driver_name="Ana"))
+        await put(store, fix(1, at=MORNING - timedelta(days=6)))
+        await put(store, truck("T-2", vin=VIN))
+        await put(store, fix(2, at=MORNING - timedelta(days=6)))
+        await put(store, fix(3, at=MORNING + timedelta(hours=1)))
+
+        assert await fixes(store) == [
+            ("p1", "T-1", VIN), ("p2", "T-1", VIN), ("p3", "T-2", VIN),
+        ]  # fmt: skip
+        assert (
+            store.directory.known("north", "v1", "driver", millis(MORNING) - 1) is None
+        )
+
+
+async def test_a_new_number_holds_from_when_it_was_told_and_not_since_the_unit_is_known(
+    autojump_clock, tmp_path, world
+):
+    known = MORNING - timedelta(days=300)
+    async with opened(tmp_path, world) as store:
+        await put(store, truck("T-1", at=MORNING, since=known))
+        await put(store, truck("T-2", at=NOON, since=known))
+        await put(store, fix(1, at=MORNING - timedelta(days=6)))
+        await put(store, fix(2, at=MORNING - timedelta(days=301)))
+        await put(store, fix(3, at=NOON))
+
+        assert await fixes(store) == [
+            ("p1", "T-1", None), ("p2", None, None), ("p3", "T-2", None),
+        ]  # fmt: skip
+
+
+async def fixes(store):
+    found = [
+        unpack(body) for (body,) in rows(store, "SELECT body FROM events ORDER BY seq")
+    ]
+    return [(one.id, one.number, one.vin) for one in found if isinstance(one, Position)]
+
+
 async def test_facts_are_the_same_after_a_restart(autojump_clock, tmp_path, world):
     async with opened(tmp_path, world) as store:
         await put(store, truck("T-1", at=MORNING, vin=VIN))
