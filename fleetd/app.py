@@ -39,7 +39,7 @@ from fleetd.tasks.poll import (
     open_credential,
     plans_of,
     poll,
-    trust,
+    way_of,
 )
 from fleetd.tasks.prune import prune
 from fleetd.tasks.supervise import Health, keep_alive
@@ -67,7 +67,7 @@ class Daemon:
     async def run(self) -> None:
         """Serve until told to stop."""
         world, data = self._world, self._house.daemon.data
-        prove(self._house)
+        prove(self._house, self._world.environ)
         async with open_store(data, world, rules_of(self._house)) as store:
             if store.aside:
                 logger.error("log_set_aside", why=store.aside)
@@ -93,7 +93,7 @@ class Daemon:
         if house.daemon.data != self._house.daemon.data:
             why = "daemon.data: cannot change while fleetd runs; restart it"
             raise ConfigError(config.placed(house, why))
-        prove(house)
+        prove(house, self._world.environ)
         await self._sockets.need(house)
         self._next = house
         self._changed.set()
@@ -343,7 +343,7 @@ def rules_of(house: House) -> Rules:
     )
 
 
-def prove(house: House) -> None:
+def prove(house: House, environ: Mapping[str, str]) -> None:
     """Raise now what would end a life as it begins: certificates that cannot be used."""
     try:
         tls_of(house)
@@ -351,7 +351,7 @@ def prove(house: House) -> None:
         raise ConfigError(config.placed(house, f"webhooks.tls_cert: {bad}")) from bad
     for name, source in house.sources.items():
         try:
-            trust(source.ca)
+            way_of(source).options(environ)
         except ConfigError as bad:
             raise ConfigError(config.placed(house, f"sources.{name}.{bad}")) from bad
 

@@ -135,7 +135,9 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     since: str | None = None
     base_url: BaseUrl | None = None
     timeout: Seconds = Seconds(30)
+    connect_timeout: Seconds = Seconds(10)
     ca: Path | None = None
+    ca_only: bool = False
     proxy: Text | None = None
     was: Name | None = None
     own: Part = Part((), {})
@@ -143,6 +145,9 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         within("timeout", self.timeout, Seconds(1), Seconds(600))
+        within("connect_timeout", self.connect_timeout, Seconds(0.1), Seconds(120))
+        if self.ca_only and self.ca is None:
+            raise BadKeyError("ca_only", "believes nobody without `ca`")
 
     @property
     def receives(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleetd.tasks.poll.accounts import accounts_of, plans_of, trust
+from fleetd.tasks.poll.accounts import accounts_of, plans_of, way_of
 from fleetd.tasks.poll.credential import Credential, open_credential
 from fleetd.tasks.poll.feed import poll
 from fleetd.tasks.poll.plan import Account, Plan
@@ -15,5 +15,5 @@ __all__ = [
     "open_credential",
     "plans_of",
     "poll",
-    "trust",
+    "way_of",
 ]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
 
 from fleetd import when
 from fleetd.config import House, Source
-from fleetd.errors import ConfigError
 from fleetd.providers.contract import Feed, Provider
+from fleetd.reach import Way
 from fleetd.tasks.poll.plan import DAWN, Account, Plan
 
 
@@ -28,9 +26,7 @@ def _account(name: str, source: Source, provider: Provider) -> Account:
         provider,
         str(source.base_url or provider.base_url),
         source.token.reveal if source.token else None,
-        timeout=float(source.timeout),
-        proxy=source.proxy.reveal() if source.proxy else None,
-        trust=trust(source.ca),
+        way=way_of(source),
         receives=source.receives,
     )
 
@@ -59,11 +55,12 @@ def _since(word: str | None, house: House) -> Callable[[datetime], datetime] | N
     return lambda now: when.resolve(word, now, zone)
 
 
-def trust(ca: Path | None) -> ssl.SSLContext | None:
-    """The certificates a source is believed by, if not the usual ones."""
-    if ca is None:
-        return None
-    try:
-        return ssl.create_default_context(cafile=str(ca))
-    except OSError as bad:
-        raise ConfigError(f"ca: cannot read certificates from {ca}: {bad}") from bad
+def way_of(source: Source) -> Way:
+    """How a source's vendor is reached."""
+    return Way(
+        timeout=float(source.timeout),
+        connect_timeout=float(source.connect_timeout),
+        proxy=source.proxy.reveal() if source.proxy else "",
+        ca=source.ca,
+        ca_only=source.ca_only,
+    )

@@ -29,7 +29,6 @@ HELD_RETRY = 300.0
 LOGIN_RETRY = 3600.0  # a vendor that counts failed logins locks the account
 AHEAD = timedelta(seconds=60)  # a session is renewed before it ends
 UNWELL = frozenset({408, 425, 429})
-CONNECTIONS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
 logger = structlog.get_logger()
 
 
@@ -116,7 +115,7 @@ class Credential:
         self, ask: Ask, rank: int, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """Send it in its turn; nothing is judged yet."""
-        base, within = self._base(ask.host), self.account.timeout
+        base, within = self._base(ask.host), self.account.way.timeout
         async with self.budget.sending(ask.tier, rank) as turn:
             return await exchange(
                 self._http, base, ask, headers or {}, within, turn.trace
@@ -295,13 +294,7 @@ async def open_credential(
     account: Account, budgets: Budgets, store: Store, world: World
 ) -> AsyncIterator[Credential]:
     """The credential of one source, with its connections."""
-    options: dict[str, Any] = {
-        "timeout": httpx.Timeout(account.timeout, connect=account.connect_timeout),
-        "proxy": account.proxy,
-        "limits": CONNECTIONS,
-    }
-    if account.trust is not None:
-        options["verify"] = account.trust
+    options = account.way.options(world.environ)
     secret = account.token() if account.token else account.source
     host = account.base_url.partition("://")[2].partition("/")[0]
     budget = budgets.of(host, secret, account.provider.limits)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
 from fleetd.providers.contract import Feed, Provider
+from fleetd.reach import Way
 
 DAWN = datetime.min.replace(tzinfo=UTC)
 
@@ -24,10 +24,7 @@ class Account(Struct, frozen=True):
     provider: Provider
     base_url: str = ""
     token: Callable[[], str] | None = None
-    timeout: float = 30.0
-    connect_timeout: float = 10.0
-    proxy: str | None = None
-    trust: ssl.SSLContext | None = None
+    way: Way = Way()
     receives: bool = False
     tags: tuple[str, ...] = ()
     org: str = ""

@@ -10,8 +10,9 @@ import httpx
 import msgspec
 import trio
 
-from fleetd.errors import HeldError, TransientError, said
+from fleetd.errors import HeldError, TransientError
 from fleetd.providers.contract import Answer, Ask
+from fleetd.reach import told
 
 PAGE_BYTES = 64 << 20
 STEP = 1 << 18
@@ -19,7 +20,6 @@ GZIP = 31
 ZIPPED = frozenset({"gzip", "x-gzip"})
 PLAIN = frozenset({"", "identity"})
 ANSWER_BYTES = 2048
-LONGEST = 200  # of what a fault says
 Trace: TypeAlias = "Callable[[str, Mapping[str, Any]], Awaitable[None]]"
 PATIENCE = 4.0  # times the time-out: what a whole answer may take
 
@@ -51,8 +51,7 @@ async def exchange(
         with trio.fail_after(timeout * PATIENCE):
             return await _answered(http, request, ask.path)
     except httpx.HTTPError as bad:
-        why = f"{type(bad).__name__}: {said(bad)[:LONGEST]}"
-        raise TransientError(f"{ask.path}: {why}") from bad
+        raise TransientError(f"{ask.path}: {told(bad, request.url)}") from bad
     except trio.TooSlowError as bad:
         why = f"no whole answer in {timeout * PATIENCE:g} s"
         raise TransientError(f"{ask.path}: {why}") from bad
