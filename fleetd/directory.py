@@ -67,6 +67,7 @@ class Directory:
     def __init__(self) -> None:
         self._facts: dict[tuple[str, str], dict[str, list[tuple[int, str]]]] = {}
         self._records: dict[tuple[str, int, str], Standing] = {}
+        self._ids: dict[tuple[str, int], dict[str, None]] = {}  # in order of coming
 
     def put(
         self, source: str, vehicle: str, name: str, at_ms: int, value: str | None
@@ -89,7 +90,13 @@ class Directory:
         before = self._records.get((source, kind, id_))
         if before and (before.revision or 0) > (revision or before.revision or 0):
             return  # an older copy came late
-        self._records[source, kind, id_] = Standing(content, revision, seq)
+        record = Standing(content, revision, seq)
+        self._records[source, kind, id_] = record
+        ids = self._ids.setdefault((source, kind), {})
+        if record.gone:
+            ids.pop(id_, None)
+        else:
+            ids[id_] = None
 
     def record(self, source: str, kind: int, id_: str) -> Standing:
         """The record that stands; without content when there is none."""
@@ -97,12 +104,7 @@ class Directory:
 
     def ids(self, source: str, kind: str) -> tuple[str, ...]:
         """The ids of every record of a kind that stands and was not removed."""
-        code = CODES[kind]
-        return tuple(
-            id_
-            for (of, what, id_), record in self._records.items()
-            if of == source and what == code and not record.gone
-        )
+        return tuple(self._ids.get((source, CODES[kind]), ()))
 
     def known(self, source: str, vehicle: str, name: str, at_ms: int) -> str | None:
         """The newest fact with a time no later than `at_ms`."""

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 
 import structlog
 import trio
 
 from fleetd.clock import Clock
-from fleetd.errors import ExpiredError, HeldError, TransientError, said
+from fleetd.errors import AbsentError, ExpiredError, HeldError, TransientError, said
+from fleetd.event import moment_of, stamp
 from fleetd.pace import Backoff
 from fleetd.providers.contract import Turn
 from fleetd.store import Store
+from fleetd.store.loading import success_of
 from fleetd.tasks.poll.credential import HELD_RETRY, Credential
+from fleetd.tasks.poll.listing import Listing
 from fleetd.tasks.poll.page import Question, Taken, bury_page, turn_page
+from fleetd.tasks.poll.parts import Rounds
 from fleetd.tasks.poll.plan import Plan
 from fleetd.tasks.poll.trail import Trail
 from fleetd.tasks.poll.wire import UnreadableError
 from fleetd.tasks.supervise import Health
 from fleetd.world import World
 
+OVERLAP = timedelta(minutes=5)  # that is read twice where a bookmark was lost
+NOBODY_YET = 5.0  # seconds until we look again whether a vehicle is known
 logger = structlog.get_logger()
 
 
 async def poll(
     plan: Plan, credential: Credential, *, store: Store, world: World, health: Health,
-    clock: Clock,
+    clock: Clock, recover: Callable[[datetime], Awaitable[None]] | None = None,
 ) -> None:  # fmt: skip
-    """Ask for ever: each page is kept with its bookmark, so a crash repeats one."""
-    await Poller(plan, credential, store, world, health, clock).run()
+    """Ask for ever: each page is kept with its bookmark, so a crash repeats one.
+
+    `recover(since)` is told that the vendor forgot our bookmark, and when the last page
+    came: what lies between is to be fetched by another way.
+    """
+    await Poller(plan, credential, store, world, health, clock, recover).run()
 
 
 class Poller:
@@ -37,19 +48,29 @@ class Poller:
     def __init__(
         self, plan: Plan, credential: Credential, store: Store, world: World,
         health: Health, clock: Clock,
+        recover: Callable[[datetime], Awaitable[None]] | None,
     ) -> None:  # fmt: skip
         self.plan = plan
+        self.feed = plan.feed
         self.credential = credential
         self.store = store
         self.world = world
         self.health = health
         self.clock = clock
+        self._recover = recover
         self._backoff = Backoff(world.chance)
+        self._rounds = Rounds(self._walk, self._part_held, self.feed.parallel)
+        self._listing = (
+            Listing(self.feed.name, self.feed.listing, credential, store, clock)
+            if self.feed.listing
+            else None
+        )
+        self._note = ""  # what there is to say of a feed that goes on
 
     async def run(self) -> None:
         while True:
             rest = await self._round()
-            name = f"{self.plan.source}/{self.plan.feed.name}"
+            name = f"{self.plan.source}/{self.feed.name}"
             logger.debug("feed_waits", feed=name, seconds=rest)
             await self._sleep(rest)
 
@@ -64,76 +85,111 @@ class Poller:
     async def _round(self) -> float:
         """Everything that waits now; how long to rest then."""
         try:
-            await self._ask_all()
+            rest = await self._ask_all()
         except HeldError as bad:
             return await self._held(bad)
-        except TransientError as bad:
+        except (TransientError, AbsentError) as bad:
             self.health.say("failing", said(bad))
-            return max(bad.after or 0.0, self._backoff.failed())
+            return max(getattr(bad, "after", None) or 0.0, self._backoff.failed())
         self._backoff.succeeded()
-        self.health.say("waiting")
-        return self.plan.every
+        if self.store.recall(self._lost):
+            await self.store.remember(self._lost, None)
+        self.health.say("waiting", self._note)
+        return rest
 
-    async def _ask_all(self) -> None:
-        if not self.plan.feed.parts:
+    async def _ask_all(self) -> float:
+        if not self.feed.parts:
             await self._walk("")
-            return
-        for part in self._vehicles():
-            await self._walk(part)
+            return self.plan.every
+        vehicles = self._vehicles()
+        if not vehicles:
+            await self._ready()
+            self._note = "no vehicle is known yet"
+            return min(NOBODY_YET, self.plan.every)
+        self._note = await self._rounds.go(vehicles)
+        return self.plan.every
 
     def _vehicles(self) -> tuple[str, ...]:
         return self.store.directory.ids(self.plan.source, "vehicle")
 
+    # one walk, page by page
+
     async def _walk(self, part: str) -> None:
         """Page after page until the vendor says that no more waits."""
-        feed = self.plan.feed
+        feed = self.feed
         place = f"{feed.name}/{part}" if part else feed.name
         question = Question(feed.name, feed.ask, feed.unpack, place, feed.scope)
-        trail = Trail(self.store.bookmark(self.plan.source, place))
+        trail = Trail(self._bookmark(question))
         more = True
         while more:
             await self._ready()
             taken = await self._page(question, part)
             if taken is None:
                 return
-            await self._took(taken)
+            await self._took(taken, part)
             more = taken.page.more
             if more:
                 await trio.sleep(trail.step(taken.page, self.plan.every))
 
     async def _page(self, question: Question, part: str) -> Taken | None:
         """One page; a bookmark that the vendor has forgotten is dropped."""
-        bookmark = self.store.bookmark(self.plan.source, question.place)
-        turn = self._turn(bookmark, part)
+        bookmark = self._bookmark(question)
         try:
-            return await turn_page(
-                question, turn, self.credential, self.store, self.clock
-            )
+            return await self._ask(question, self._turn(bookmark, part))
         except ExpiredError as bad:
             if bookmark is None:
                 raise HeldError(f"{bad}, though we gave it none") from bad
-            turn = self._turn(None, part)
-            return await turn_page(
-                question, turn, self.credential, self.store, self.clock
-            )
+            since = await self._forgotten(question, bad)
+        try:
+            return await self._ask(question, self._turn(None, part, since))
+        except ExpiredError as bad:
+            raise HeldError(f"{bad}, though we gave it none") from bad
 
-    def _turn(self, bookmark: str | None, part: str) -> Turn:
+    async def _ask(self, question: Question, turn: Turn) -> Taken | None:
+        return await turn_page(question, turn, self.credential, self.store, self.clock)
+
+    def _bookmark(self, question: Question) -> str | None:
+        if self._listing is not None:
+            return self._listing.token
+        return self.store.bookmark(self.plan.source, question.place)
+
+    def _turn(
+        self, bookmark: str | None, part: str, since: datetime | None = None
+    ) -> Turn:
         now: datetime = self.world.now()
+        if bookmark is None and since is None:
+            since = self.plan.begins(now)
         return Turn(
             now,
             bookmark,
-            self.plan.begins(now) if bookmark is None else None,
+            since,
             lookback=self.plan.behind,
             part=part,
             vehicles=self._vehicles(),
             tags=self.credential.account.tags,
         )
 
-    async def _took(self, taken: Taken) -> None:
-        del taken
+    async def _took(self, taken: Taken, part: str) -> None:
+        holds, name = self.credential.holds, self.feed.name
         self.health.say("ok")
         self.health.beat()
-        await self.credential.holds.free(self.plan.feed.name)
+        await holds.free(name)
+        if part:
+            await holds.free(name, part=part)
+        if self._listing is not None:
+            await self._listed(self._listing, taken)
+
+    async def _listed(self, listing: Listing, taken: Taken) -> None:
+        """What whole listings lack is removed, unless it is too much at once."""
+        holds, name = self.credential.holds, self.feed.name
+        brake = await listing.took(taken)
+        if taken.page.more:
+            return
+        self._note = brake
+        if brake:
+            await holds.hold(name, brake, word="removals")
+        else:
+            await holds.free(name, word="removals")
 
     async def _ready(self) -> None:
         """Wait while the operator paused the source, or the vendor refuses it."""
@@ -150,16 +206,57 @@ class Poller:
             if not self.store.paused(source):
                 return
 
+    # what went wrong
+
+    async def _forgotten(
+        self, question: Question, bad: ExpiredError
+    ) -> datetime | None:
+        """The vendor no longer knows our bookmark: since when all is to be asked again.
+
+        Where the feed has a past, a job fetches it as well: not every vendor can begin
+        its live feed at a time of our choice.
+        """
+        source, name = self.plan.source, self.feed.name
+        logger.warning(
+            "bookmark_expired", source=source, feed=question.place, why=str(bad)
+        )
+        if self._listing is not None:
+            self._listing.again()
+            return None
+        success = await self.store.reading(
+            lambda reader: success_of(reader.db, source, name)
+        )
+        if success is None:
+            return None
+        since = moment_of(success) - max(self.plan.behind, OVERLAP)
+        if self._recover is not None and not self.store.recall(self._lost):
+            await self._recover(since)
+            await self.store.remember(self._lost, {"since": stamp(since)})
+        return since
+
+    @property
+    def _lost(self) -> str:
+        """Where it is kept that a job fetches what was lost with a bookmark."""
+        return f"lost:{self.plan.source}/{self.feed.name}"
+
     async def _held(self, bad: HeldError) -> float:
         """The vendor refuses us, or sends what is no page: the rest until the next try."""
-        feed, holds = self.plan.feed.name, self.credential.holds
         self.health.say("held", str(bad))
+        if self._listing is not None:
+            self._listing.again()
         if bad.status == 401:
             await self.credential.refused(str(bad))
             return 0.0
-        if isinstance(bad, UnreadableError) and not holds.why(feed):
+        await self._hold(bad, "")
+        return HELD_RETRY
+
+    async def _part_held(self, part: str, bad: HeldError) -> None:
+        await self._hold(bad, part)
+
+    async def _hold(self, bad: HeldError, part: str) -> None:
+        feed, holds = self.feed.name, self.credential.holds
+        if isinstance(bad, UnreadableError) and not holds.why(feed, part):
             await bury_page(
                 feed, str(bad), bad.body, self.credential, self.store, self.clock
             )
-        await holds.hold(feed, str(bad))
-        return HELD_RETRY
+        await holds.hold(feed, str(bad), part=part)

@@ -1,0 +1,90 @@
+"""A round over the vehicles of a feed that is asked vehicle by vehicle, several at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+import trio
+
+from fleetd.errors import AbsentError, HeldError, TransientError, said
+from fleetd.tasks.poll.credential import HELD_RETRY
+
+MOST_IN_A_ROW = 5  # vehicles that fail before one succeeds: then it is the feed
+TOLD = 3
+
+
+class Rounds:
+    """The rounds of one feed; a vehicle that fails stops none of the others.
+
+    `walk(part)` asks everything that waits for a vehicle, `failed(part, fault)` is told
+    what went wrong with one alone.
+    """
+
+    def __init__(
+        self,
+        walk: Callable[[str], Awaitable[None]],
+        failed: Callable[[str, HeldError], Awaitable[None]],
+        parallel: int,
+    ) -> None:
+        self._walk = walk
+        self._failed = failed
+        self._parallel = max(1, parallel)
+        self._benched: dict[str, float] = {}  # until when a vehicle is left alone
+        self._troubles: dict[str, str] = {}
+        self._streak: list[HeldError | TransientError] = []
+
+    async def go(self, parts: Sequence[str]) -> str:
+        """One round; what is to be told of it. Raises where the feed itself fails."""
+        now = trio.current_time()
+        self._benched = {one: at for one, at in self._benched.items() if at > now}
+        self._troubles = {
+            one: why for one, why in self._troubles.items() if one in self._benched
+        }
+        self._streak = []
+        left = deque(one for one in parts if one not in self._benched)
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(self._parallel, len(left))):
+                nursery.start_soon(self._work, left)
+        if self._broken:
+            raise self._streak[-1]
+        return self._told(len(parts))
+
+    @property
+    def _broken(self) -> bool:
+        return len(self._streak) >= MOST_IN_A_ROW
+
+    async def _work(self, left: deque[str]) -> None:
+        while left and not self._broken:
+            part = left.popleft()
+            try:
+                await self._walk(part)
+            except AbsentError:
+                continue
+            except HeldError as bad:
+                if bad.status == 401:  # whatever is asked: not about this vehicle
+                    self._streak += [bad] * MOST_IN_A_ROW
+                    return
+                await self._note(part, bad, HELD_RETRY)
+                await self._failed(part, bad)
+            except TransientError as bad:
+                await self._note(part, bad, bad.after or 0.0)
+            else:
+                self._streak = [] if not self._broken else self._streak
+
+    async def _note(
+        self, part: str, bad: HeldError | TransientError, rest: float
+    ) -> None:
+        self._streak.append(bad)
+        self._troubles[part] = said(bad)
+        self._benched[part] = trio.current_time() + rest
+
+    def _told(self, count: int) -> str:
+        if not self._troubles:
+            return ""
+        some = [f"{one}: {why}" for one, why in list(self._troubles.items())[:TOLD]]
+        more = len(self._troubles) - len(some)
+        rest = f"; and {more} more" if more > 0 else ""
+        return (
+            f"{len(self._troubles)} of {count} vehicles fail: {'; '.join(some)}{rest}"
+        )
