@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
 from fleetd import config
 from fleetd.cli import _client, _show
 from fleetd.errors import UsageError
 
 ACTIONS = ("list", "pause", "resume", "cancel")
-HEADS = ("job", "kind", "to", "state", "done", "of", "changed", "why")
+HEADS = ("job", "kind", "of", "state", "done", "left", "changed", "why")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +37,27 @@ def main(chosen: argparse.Namespace) -> int:
     if chosen.json:
         _show.document(job)
     else:
-        done = f"{_show.many(job['done'])} of {_show.many(job['total'])}"
-        print(f"job {job['id']} is {job['state']}, {done} events done")
+        print(f"job {job['id']} is {job['state']}, {said(job)} done")
     return 0
 
 
-def row_of(job: dict[str, object]) -> list[str]:
-    counts = [_show.many(int(str(job[key]))) for key in ("done", "total")]
+def row_of(job: dict[str, Any]) -> list[str]:
     first = [str(job[key]) for key in ("id", "kind", "target", "state")]
-    return [*first, *counts, str(job["changed_at"]), str(job["why"] or "-")]
+    left = job.get("left_s")
+    time_left = "-" if left is None else _show.span(left)
+    return [
+        *first,
+        said(job),
+        time_left,
+        str(job["changed_at"]),
+        str(job["why"] or "-"),
+    ]
+
+
+def said(job: Mapping[str, Any]) -> str:
+    """How far it is: events of a replay, windows of a backfill."""
+    done = f"{_show.many(job['done'])} of {_show.many(job['total'])}"
+    if job["kind"] != "backfill":
+        return f"{done} events"
+    records = _show.many(job.get("records") or 0)
+    return f"{done} windows, {records} records"

@@ -10,9 +10,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from fleetd import config
 from fleetd.cli import _client, _show
 from fleetd.cli._show import ago, apart, many, size, span
+from fleetd.cli.jobs import said
 from fleetd.errors import FleetdError, UsageError
 from fleetd.tasks.report.shape import Document
 
@@ -163,8 +166,10 @@ def rest(doc: Document) -> Iterator[str]:
         yield f"clock     {doc.clock.state}: {doc.clock.why}"
     for job in doc.jobs:
         if job.state in {"running", "paused"}:
-            done = f"{many(job.done)} of {many(job.total)}"
-            yield f"job {job.id:<5} {job.kind} to {job.target} {job.state}: {done} events"
+            far = said(msgspec.structs.asdict(job))
+            left = "" if job.left_s is None else f", {span(job.left_s)} left"
+            to = "of" if job.kind == "backfill" else "to"
+            yield f"job {job.id:<5} {job.kind} {to} {job.target} {job.state}: {far}{left}"
     yield from tasks(doc)
 
 

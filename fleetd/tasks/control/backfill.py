@@ -22,11 +22,11 @@ async def backfill(board: Board, order: Order) -> dict[str, Any]:
     """Begin to ask a vendor for a past window (device time) of one feed."""
     source = known(order.text("source"), board.house.sources, "source")
     provider = board.providers[source]
+    feed = feed_of(provider, order.text("feed"), source)
+    past = past_of(provider, feed, source)
     table = board.house.sources[source]
     if table.token is None and provider.answer is None:
         raise UsageError(f"{source} is not polled: it has no `token` to ask with")
-    feed = feed_of(provider, order.text("feed"), source)
-    past = past_of(provider, feed, source)
     now, zone = board.world.now(), board.house.daemon.timezone.info
     since = when.resolve(order.text("since"), now, zone)
     typed = order.text("until", "")

@@ -257,4 +257,7 @@ async def change(board: Board, order: Order) -> dict[str, Any]:
     if jobs[number].state in {"done", "cancelled", "failed"}:
         raise UsageError(f"job {number} is {jobs[number].state} already")
     job = await board.store.change_job(number, STATES[action], "by hand")
-    return {"id": job.id, "state": job.state, "done": job.done, "total": job.total}
+    return {
+        "id": job.id, "kind": job.kind, "state": job.state, "done": job.done,
+        "total": job.total, "records": job.cursor if job.kind == "backfill" else None,
+    }  # fmt: skip

@@ -17,7 +17,7 @@ from fleetd.store.look import Filter
 from fleetd.store.totals import HOUR_MS
 from fleetd.tasks.report import ledger
 from fleetd.tasks.report.asked import END, Asked, span_of
-from fleetd.tasks.report.document import jobs_of
+from fleetd.tasks.report.jobs import jobs_of
 
 Answer = Callable[[Asked, apsw.Connection], Any]
 

@@ -16,11 +16,11 @@ from fleetd.store import Job, balance, stats
 from fleetd.store.dead import crowded
 from fleetd.store.stats import Snapshot
 from fleetd.store.totals import HOUR_MS
+from fleetd.tasks.report.jobs import jobs_of
 from fleetd.tasks.report.shape import (
     ClockDoc,
     Document,
     FeedDoc,
-    JobDoc,
     LogDoc,
     SinkDoc,
     SourceDoc,
@@ -33,8 +33,6 @@ RECENT_MS = 14 * DAY_HOURS * HOUR_MS
 LONG_AGO_H = 24
 PINS_AFTER_S = 3600.0
 TROUBLED = frozenset({"held", "failing"})
-ENDED = frozenset({"done", "cancelled", "failed"})
-MOST_JOBS = 50
 
 
 class Pulse(Struct, frozen=True):
@@ -145,20 +143,6 @@ def document(house: House, live: Live, rows: Rows) -> Document:
         },
         jobs=jobs_of(live.jobs),
     )
-
-
-def jobs_of(jobs: Sequence[Job]) -> list[JobDoc]:
-    """Jobs as they are printed: what runs, and the newest of what ended."""
-    ended = [job for job in jobs if job.state in ENDED][-MOST_JOBS:]
-    shown = sorted(
-        [*ended, *(job for job in jobs if job.state not in ENDED)],
-        key=lambda job: job.id,
-    )
-    return [
-        JobDoc(job.id, job.kind, job.target, job.state, job.why, job.done, job.total,
-               _at(job.created_ms), _at(job.changed_ms), dict(job.spec))
-        for job in shown
-    ]  # fmt: skip
 
 
 def _at(ms: int | None) -> str | None:

@@ -94,7 +94,11 @@ class TaskDoc(Struct, frozen=True):
 
 
 class JobDoc(Struct, frozen=True):
-    """One replay or backfill."""
+    """One replay or backfill.
+
+    `done` and `total` count events of a replay, and windows of a backfill, of which
+    `records` came so far; `left_s` is how long the rest takes if it goes on like that.
+    """
 
     id: int
     kind: str
@@ -106,6 +110,8 @@ class JobDoc(Struct, frozen=True):
     created_at: str | None
     changed_at: str | None
     spec: dict[str, Any]
+    records: int | None = None
+    left_s: float | None = None
 
 
 class Document(Struct, frozen=True):
