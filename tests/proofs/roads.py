@@ -1,0 +1,64 @@
+"""How each vendor is set up before its simulator: polled, pushed to, or both."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from tests.vendors.base import Simulator
+
+SOURCE = """
+[sources.$source]
+provider = "$vendor"
+"""
+
+
+class Road(Struct, frozen=True):
+    """One vendor. `feeds` are those that its directory and positions need.
+
+    `past` says that a day is fetched with `fleetd backfill` of this feed, where the live
+    feed begins now and cannot be told otherwise.
+    """
+
+    vendor: str
+    feeds: tuple[str, ...]
+    since: str = "1d"
+    past: str = ""
+    pushes: bool = True
+    keys: str = ""  # more lines of its table
+    receives: str = 'webhook_secret = "env:SIM_SECRET"'
+    path: str = ""  # behind /webhooks/<source>
+    token: str = 'token = "env:SIM_TOKEN"'
+    key: str = "key"  # the credential as its simulator knows it
+    wishes: Mapping[str, Any] = {}
+
+    def source(
+        self, name: str, *, poll: bool = True, push: bool = False, url: str = ""
+    ) -> str:
+        """The table of a source."""
+        feeds = ", ".join(f'"{one}"' for one in self.feeds)
+        lines = [f"[sources.{name}]", f'provider = "{self.vendor}"', self.keys]
+        if poll:
+            lines += [self.token, f'base_url = "{url}"', f"feeds = [{feeds}]"]
+            lines += [f'since = "{self.since}"']
+        if push:
+            lines.append(self.receives)
+        return "\n".join(lines) + "\n"
+
+    def simulator(self) -> type[Simulator]:
+        module = importlib.import_module(f"tests.vendors.{self.vendor}")
+        found = [
+            one
+            for one in vars(module).values()
+            if isinstance(one, type) and issubclass(one, Simulator)
+            if one.__module__ == module.__name__ and one.vendor == self.vendor
+        ]
+        return found[0]
+
+
+ROADS = {
+    "example": Road("example", ("vehicles", "positions")),
+}
