@@ -1,4 +1,6 @@
-"""Samsara: webhooks of both generations, signed over a timestamp and the raw body.
+"""Samsara: webhooks of both generations, and everything its API lists.
+
+What is pushed is signed over a timestamp and the raw body.
 
 The secret is given in base64 and used decoded; the timestamp is signed as the text it
 came as. Which generation a body is, its own keys say, since one URL can receive both.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import ClassVar
 
 import msgspec
 from msgspec import Struct
@@ -31,6 +34,13 @@ from fleetd.providers.reading import (
     words,
 )
 from fleetd.providers.samsara.alerts import first_generation, incident
+from fleetd.providers.samsara.feeds import (
+    FEEDS,
+    LIMITS,
+    NORMALIZERS,
+    incidents,
+)
+from fleetd.providers.samsara.hooks import HOOKS, WHOAMI, judge
 from fleetd.providers.samsara.readers import DIRECTORY, READERS
 from fleetd.providers.samsara.told import PARTIES, Told, who
 from fleetd.providers.signing import check_hmac, decoded, from_hex
@@ -155,27 +165,64 @@ def authorize(token: str) -> Mapping[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-PROVIDER = Provider(
-    name="samsara",
-    title="Samsara",
-    base_url="https://api.samsara.com",
-    normalize={"webhook": webhook},
-    webhook=Webhook(
-        verify=verify,
-        unpack=unpack,
-        sign=sign,
-        keep=(
-            "content-type",
-            "user-agent",
-            STAMP,
-            SIGNATURE,
-            "x-samsara-request",
-            "x-samsara-event-type",
-            "x-samsara-org-id",
-        ),
-        good_secret=good_secret,
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of `[sources.x]` that only this provider has."""
+
+    docs: ClassVar[dict[str, str]] = {
+        "alert_configurations": "ids of the alerts whose incidents are polled as well",
+    }
+    alert_configurations: tuple[str, ...] = ()
+
+
+KINDS = (
+    "alert", "device", "document", "driver", "duty", "engine", "fault", "fuel",
+    "geofence", "inspection", "maintenance", "place", "route", "safety", "vehicle",
+)  # fmt: skip
+INCIDENTS = tuple(one for one in KINDS if one not in ("driver", "place", "vehicle"))
+
+
+def configured(settings: Settings | None) -> Provider:
+    """The provider as one source shapes it: incidents are only listed by their alerts."""
+    wanted = settings.alert_configurations if settings else ()
+    for one in wanted:
+        if not one.strip() or "," in one:
+            raise ConfigError(
+                f"alert_configurations: {one[:80]!r} is no id of an alert"
+            )
+    more = (incidents(wanted, INCIDENTS),) if wanted else ()
+    return Provider(
+        name="samsara",
+        title="Samsara",
+        base_url="https://api.samsara.com",
+        normalize={"webhook": webhook, **NORMALIZERS},
+        webhook=WEBHOOK,
+        feeds=(*FEEDS, *more),
+        authorize=authorize,
+        judge=judge,
+        limits=LIMITS,
+        whoami=WHOAMI,
+        hooks=HOOKS,
+        secret_fields=SECRETS,
+        settings=Settings,
+        configured=configured,
+        where="make a webhook there; the secretKey it shows goes into webhook_secret",
+    )
+
+
+WEBHOOK = Webhook(
+    verify=verify,
+    unpack=unpack,
+    sign=sign,
+    keep=(
+        "content-type",
+        "user-agent",
+        STAMP,
+        SIGNATURE,
+        "x-samsara-request",
+        "x-samsara-event-type",
+        "x-samsara-org-id",
     ),
-    authorize=authorize,
-    secret_fields=SECRETS,
-    where="make a webhook there; the secretKey it shows goes into webhook_secret",
+    good_secret=good_secret,
+    kinds=KINDS,
 )
+PROVIDER = configured(None)

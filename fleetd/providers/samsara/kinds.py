@@ -151,14 +151,22 @@ def speeding(told: Told, *, state: str | None = None, severe: bool = False) -> S
 
 
 def fault(told: Told, *, kind: str) -> Fault:
-    """A fault code; going off may say no more than which lamps are out."""
+    """A fault code; going off may say no more than which lamps are out.
+
+    The code of a vehicle is one thing, pushed or polled: on, off and seen again are
+    revisions of it.
+    """
     data = inner(told.data, "fault") or told.data
     arm, network = arm_of(data)
     code = j1939(arm) if network != "obdii" else obd(arm)
     lamps = inner(arm, "lamps", "checkEngineLights", "checkEngineLight")
     off = kind == "off" or (told.alert and told.resolved)
+    base = told.base()
+    if not told.alert and told.at and base["vehicle"] and alone(code["code"]):
+        base["id"] = fault_id(base["vehicle"], code["code"], words(arm, "txId"))
+        base["revision"] = millis(told.at)
     return Fault(
-        **told.base(),
+        **base,
         type="off" if off else "on",
         network=network,
         count=count(arm, "occurrenceCount"),
@@ -166,6 +174,16 @@ def fault(told: Told, *, kind: str) -> Fault:
         url=told.url,
         **code | {"text": code.get("text") or told.text},
     )
+
+
+def fault_id(vehicle: str, code: str, tx: str | None) -> str:
+    """`vehicle@code@unit`: the control unit that sends it, where that is told."""
+    return f"{vehicle}@{code}" + (f"@{tx}" if tx else "")
+
+
+def alone(code: str | None) -> bool:
+    """Whether it is one code, and no list of them."""
+    return code is not None and ", " not in code
 
 
 def arm_of(data: Wire) -> tuple[Wire, Literal["j1939", "obdii"] | None]:

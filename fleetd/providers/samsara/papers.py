@@ -12,6 +12,7 @@ from fleetd.providers.reading import (
     objects,
     rest,
     snake,
+    texts,
     words,
 )
 from fleetd.providers.samsara.told import PARTIES, Told, Who, detailed, driver_of
@@ -28,7 +29,8 @@ def inspection(told: Told) -> Inspection:
         **told.own(report, *times) | signer(told, report),
         type=snake(kind) if kind else None,
         status=snake(status) if status else None,
-        defects=tuple(defect(one) for one in objects(report, "defects")),
+        defects=tuple(defect(one) for one in objects(report, "defects"))
+        or tuple(f"defect {one}" for one in texts(report, "defectIds")),
         odometer=None if metres is None else metres * MILES_PER_METRE,
         place_name=words(report, "formattedLocation", "formattedAddress"),
         text=words(report, "mechanicNotes") or told.text,

@@ -1,0 +1,302 @@
+"""How Samsara's lists, feeds, streams and windows are walked from page to page.
+
+Only the flag `hasNextPage` ends a walk, since a page may be short or empty before the
+end, and all other parameters must stay as they were
+(https://developers.samsara.com/docs/pagination).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from fleetd.errors import PayloadError
+from fleetd.event import Record, stamp
+from fleetd.providers.contract import Ask, Page, Turn
+from fleetd.providers.reading import UNREADABLE
+from fleetd.providers.samsara.cutting import Cut, Pagination
+from fleetd.providers.windows import Window, went_on, window
+
+MS = timedelta(milliseconds=1)
+DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
+NEWS = MINUTE  # what the newest values of a feed may leave out
+KEPT = timedelta(days=3 * 365)  # further back nothing is asked for; not documented
+T = TypeVar("T")
+
+
+def tagged(turn: Turn, params: dict[str, str], name: str = "tagIds") -> dict[str, str]:
+    """The parameters with the operator's tags, where the call can be told them."""
+    return params | ({name: ",".join(turn.tags)} if name and turn.tags else {})
+
+
+def following(ask: Ask, pagination: Pagination) -> str | None:
+    """The cursor of the next page, None at the end; a walk that cannot end is an error."""
+    if not pagination.has_next_page:
+        return None
+    cursor = pagination.end_cursor
+    if not cursor or cursor == ask.params.get("after"):
+        raise PayloadError("pagination: more is promised, but not where")
+    return cursor
+
+
+class Listing(Struct, frozen=True):
+    """A directory, read to its end each time; the bookmark is the page."""
+
+    path: str
+    cut: Cut
+    tier: str = ""
+    limit: str = ""
+
+    def ask(self, turn: Turn) -> Ask:
+        params = {"limit": self.limit} if self.limit else {}
+        if turn.bookmark:
+            params["after"] = turn.bookmark
+        return Ask(self.path, tagged(turn, params), tier=self.tier)
+
+    def unpack(self, ask: Ask, body: bytes, _turn: Turn) -> Page:
+        records, pagination = self.cut(body)
+        after = following(ask, pagination)
+        return Page(records, after, more=after is not None, complete=after is None)
+
+
+class Sweep(Struct, frozen=True):
+    """One directory that is listed once for each value of a parameter.
+
+    Only the end of the last one completes it. The bookmark is `value:page`.
+    """
+
+    path: str
+    cut: Cut
+    name: str
+    values: tuple[str, ...]
+    limit: str = ""
+
+    def ask(self, turn: Turn) -> Ask:
+        value, _, after = (turn.bookmark or "").partition(":")
+        if value not in self.values:
+            value, after = self.values[0], ""
+        params = {self.name: value} | ({"limit": self.limit} if self.limit else {})
+        if after:
+            params["after"] = after
+        return Ask(self.path, tagged(turn, params))
+
+    def unpack(self, ask: Ask, body: bytes, _turn: Turn) -> Page:
+        records, pagination = self.cut(body)
+        value, after = str(ask.params[self.name]), following(ask, pagination)
+        if after is None:
+            rest = self.values[self.values.index(value) + 1 :]
+            if not rest:
+                return Page(records, complete=True)
+            value, after = rest[0], ""
+        return Page(records, f"{value}:{after}", more=True)
+
+
+class Walk(Struct, frozen=True, array_like=True):
+    """Where a stats feed stands: its cursor, and the past that is still to be read."""
+
+    after: str
+    since: datetime | None = None
+    until: datetime | None = None
+    past: str | None = None
+
+    def behind(self, turn: Turn) -> Turn:
+        """The turn of the past that is to be read first."""
+        now, tags = turn.now, turn.tags
+        return Turn(now, self.past, self.since, self.until, tags=tags)
+
+
+class Stats(Struct, frozen=True):
+    """A vehicle-stats feed: first the newest value of each vehicle, then every change.
+
+    What is uploaded late comes when it arrives, so the cursor leaves no gap. An empty
+    page gives the old cursor again, or none; then the old one stands. The feed itself
+    cannot begin in the past: one that should takes a cursor first and then reads the
+    history from there up to that moment, before it goes on with the cursor.
+    """
+
+    types: str
+    cut: Cut
+    decorations: str = ""
+
+    def ask(self, turn: Turn) -> Ask | None:
+        stand = marked(turn.bookmark, _walk)
+        if stand is not None and stand.until is not None:
+            return self.history().ask(stand.behind(turn))
+        params = dict(self.fixed())
+        if stand is not None:
+            params["after"] = stand.after
+        return Ask("/fleet/vehicles/stats/feed", tagged(turn, params))
+
+    def unpack(self, ask: Ask, body: bytes, turn: Turn) -> Page:
+        stand = marked(turn.bookmark, _walk)
+        if stand is not None and stand.until is not None:
+            page = self.history().unpack(ask, body, stand.behind(turn))
+            on = Walk(stand.after, stand.since, stand.until, page.bookmark)
+            return Page(
+                page.records, mark(on if page.more else Walk(stand.after)), more=True
+            )
+        records, pagination = self.cut(body)
+        before = "" if stand is None else stand.after
+        after = pagination.end_cursor or before
+        if not after:
+            raise PayloadError("pagination: the feed gives no cursor to go on with")
+        if stand is None and turn.since and turn.since < turn.now - NEWS:
+            walk = Walk(after, turn.since, turn.now)
+            return Page(records, mark(walk), more=True)
+        more = pagination.has_next_page and after != before
+        return Page(records, mark(Walk(after)), more=more)
+
+    def fixed(self) -> tuple[tuple[str, str], ...]:
+        more = (("decorations", self.decorations),) if self.decorations else ()
+        return (("types", self.types), *more)
+
+    def history(self) -> Windows:
+        """The same stats of any time, by the time of the reading; vehicle by vehicle."""
+        path = "/fleet/vehicles/stats/history"
+        return Windows(path, self.cut, DAY, fixed=self.fixed(), tags="tagIds")
+
+
+_walk = msgspec.json.Decoder(Walk).decode
+
+
+class Stand(Struct, frozen=True, array_like=True):
+    """Where a stream stands: what it was begun with must be said again each time."""
+
+    start: str
+    after: str = ""
+
+
+_stand = msgspec.json.Decoder(Stand).decode
+
+
+class Stream(Struct, frozen=True):
+    """A stream of changes from a time on; without an end it never ends."""
+
+    path: str
+    cut: Cut
+    begins: timedelta
+    fixed: tuple[tuple[str, str], ...] = ()
+    tier: str = ""
+    tags: str = ""
+
+    def ask(self, turn: Turn) -> Ask:
+        stand = marked(turn.bookmark, _stand)
+        if stand is None or not begun(stand):
+            stand = Stand(stamp(turn.since or turn.now - self.begins) or "")
+        params = dict(self.fixed) | {"startTime": stand.start}
+        if stand.after:
+            params["after"] = stand.after
+        return Ask(self.path, tagged(turn, params, self.tags), tier=self.tier)
+
+    def unpack(self, ask: Ask, body: bytes, _turn: Turn) -> Page:
+        records, pagination = self.cut(body)
+        before = str(ask.params.get("after", ""))
+        stand = Stand(str(ask.params["startTime"]), pagination.end_cursor or before)
+        more = pagination.has_next_page and stand.after != before
+        return Page(records, mark(stand), more=more)
+
+
+def begun(stand: Stand) -> bool:
+    """Whether what a stream was begun with is a time."""
+    try:
+        datetime.fromisoformat(stand.start)
+    except ValueError:
+        return False
+    return True
+
+
+def mark(stand: Struct) -> str:
+    """Where a feed stands, as a bookmark."""
+    return msgspec.json.encode(stand).decode()
+
+
+def marked(bookmark: str | None, read: Callable[[str], T]) -> T | None:
+    """Where a bookmark stands; one that cannot be read is none."""
+    if bookmark is None:
+        return None
+    try:
+        return read(bookmark)
+    except UNREADABLE:
+        return None
+
+
+class Windows(Struct, frozen=True):
+    """Windows of time, each read page by page, no longer than the call allows.
+
+    `last` may mark records by when they were told, as `still_going` does.
+    """
+
+    path: str
+    cut: Cut
+    longest: timedelta
+    begins: timedelta = timedelta(0)
+    shortest: timedelta = timedelta(0)
+    fixed: tuple[tuple[str, str], ...] = ()
+    tier: str = ""
+    tags: str = ""
+    last: Callable[[Sequence[Record], datetime], Sequence[Record]] | None = None
+
+    def ask(self, turn: Turn) -> Ask | None:
+        shortest = timedelta(0) if turn.until else self.shortest
+        asked = window(
+            turn,
+            longest=self.longest,
+            begins=self.begins,
+            shortest=shortest,
+            oldest=KEPT,
+        )
+        if asked is None:
+            return None
+        start, end = stamp(asked.since), stamp(asked.until + MS - MS / 1000)
+        params = dict(self.fixed) | {"startTime": start or "", "endTime": end or ""}
+        if asked.page:
+            params["after"] = asked.page
+        return Ask(self.path, tagged(turn, params, self.tags), tier=self.tier)
+
+    def unpack(self, ask: Ask, body: bytes, turn: Turn) -> Page:
+        records, pagination = self.cut(body)
+        if self.last is not None:
+            records = self.last(records, turn.now)
+        since, until = (moment_in(ask, one) for one in ("startTime", "endTime"))
+        page = following(ask, pagination)
+        bookmark, more = went_on(Window(since, until), page, turn)
+        return Page(records, bookmark, more=more)
+
+
+class Lasting(Struct, frozen=True):
+    """As much of a record as says until when it goes."""
+
+    endTime: datetime | None = None  # noqa: N815  as on the wire
+
+
+_lasting = msgspec.json.Decoder(Lasting).decode
+
+
+def still_going(records: Sequence[Record], now: datetime) -> Sequence[Record]:
+    """The same, those that end about now or later with `ongoing` beside it.
+
+    Whether an assignment that goes on has no end, the end of the window or one that is
+    only planned, nobody says; an end that is not over yet is none.
+    """
+    return [Record(one.feed, _ongoing(one.body, now - MINUTE)) for one in records]
+
+
+def _ongoing(body: bytes, now: datetime) -> bytes:
+    try:
+        end = _lasting(body).endTime
+    except UNREADABLE:
+        return body
+    if end is None or not body.endswith(b"}"):
+        return body
+    end = end if end.tzinfo else end.replace(tzinfo=UTC)
+    return body[:-1] + b',"ongoing":true}' if end >= now else body
+
+
+def moment_in(ask: Ask, name: str) -> datetime:
+    """A time that we asked for ourselves."""
+    return datetime.fromisoformat(str(ask.params[name])).astimezone(UTC)
