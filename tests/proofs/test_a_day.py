@@ -36,7 +36,10 @@ class Day:
 
     def house(self, *, poll: bool, push: bool) -> House:
         source = self.road.source("north", poll=poll, push=push, url=self.sim.url)
-        return self.make(source).begin()
+        daemon = self.make(source).begin()
+        if poll:
+            daemon.until(lambda: daemon.all("--kind", "vehicle"), "the directory")
+        return daemon
 
     def pushing(self, daemon: House) -> threading.Thread:
         """The vendor's other half, at work beside the test; `daemon` may come and go."""

@@ -11,6 +11,8 @@ from fleetd.providers.contract import Feed, Provider
 from fleetd.reach import Way
 from fleetd.tasks.poll.plan import DAWN, Account, Plan
 
+FILLING = frozenset({"vehicle", "driver"})  # what other events are filled from
+
 
 def accounts_of(house: House, providers: Mapping[str, Provider]) -> Iterator[Account]:
     """One account for every source that polls."""
@@ -35,10 +37,12 @@ def plans_of(house: House, account: Account) -> Iterator[Plan]:
     """One plan for every feed of a source that is polled."""
     source = house.sources[account.source]
     since = _since(source.since, house)
-    for feed in account.provider.feeds:
-        if _wanted(feed, source):
-            every = source.feeds.get(feed.name) if source.feeds else None
-            yield Plan(account.source, feed, float(every or feed.every), since)
+    feeds = [feed for feed in account.provider.feeds if _wanted(feed, source)]
+    listings = frozenset(feed.name for feed in feeds if feed.listing in FILLING)
+    for feed in feeds:
+        every = source.feeds.get(feed.name) if source.feeds else None
+        after = frozenset() if feed.listing else listings
+        yield Plan(account.source, feed, float(every or feed.every), since, after=after)
 
 
 def _wanted(feed: Feed, source: Source) -> bool:

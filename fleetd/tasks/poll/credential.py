@@ -54,6 +54,23 @@ class Credential:
         self._logins = Logins(self) if account.provider.session else None
         self._hold: Hold | None = None
         self.holds = Holds(account.source, store)
+        self._listed: set[str] = set()
+        self._lists = trio.Condition()
+
+    # who goes first
+
+    async def listed(self, feed: str) -> None:
+        """A listing was read once, or could not be."""
+        if feed not in self._listed:
+            self._listed.add(feed)
+            async with self._lists:
+                self._lists.notify_all()
+
+    async def wait_for_listings(self, feeds: frozenset[str]) -> None:
+        """Wait until each of these was."""
+        async with self._lists:
+            while not feeds <= self._listed:
+                await self._lists.wait()
 
     # whether anything may be asked at all
 

@@ -26,6 +26,7 @@ from fleetd.tasks.supervise import Health
 from fleetd.world import World
 
 OVERLAP = timedelta(minutes=5)  # that is read twice where a bookmark was lost
+DIRECTORY_S = 60.0  # at most
 NOBODY_YET = 5.0  # seconds until we look again whether a vehicle is known
 logger = structlog.get_logger()
 
@@ -68,11 +69,25 @@ class Poller:
         self._note = ""  # what there is to say of a feed that goes on
 
     async def run(self) -> None:
+        await self._directory_first()
         while True:
             rest = await self._round()
+            if self._listing is not None:
+                await self.credential.listed(self.feed.name)
             name = f"{self.plan.source}/{self.feed.name}"
             logger.debug("feed_waits", feed=name, seconds=rest)
             await self._sleep(rest)
+
+    async def _directory_first(self) -> None:
+        """A feed that was never read waits until the directory was, for a while.
+
+        What it brings of the past could not be filled with VIN and number later.
+        """
+        bookmark = self.store.bookmark(self.plan.source, self.feed.name)
+        if bookmark is None and not self.feed.parts:
+            self.health.say("waiting", "the directory comes first")
+            with trio.move_on_after(DIRECTORY_S):
+                await self.credential.wait_for_listings(self.plan.after)
 
     async def _sleep(self, rest: float) -> None:
         """Rest; an operator who resumes the source ends it when the feed is held."""

@@ -38,13 +38,18 @@ class Account(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """How one feed of one source is polled."""
+    """How one feed of one source is polled.
+
+    `after` are the listings that come before its very first question, so that what it
+    brings can be filled from them.
+    """
 
     source: str
     feed: Feed
     every: float
     since: Callable[[datetime], datetime] | None = None
     lookback: timedelta | None = None
+    after: frozenset[str] = frozenset()
 
     def begins(self, now: datetime) -> datetime:
         """Where a feed begins that was never read."""
