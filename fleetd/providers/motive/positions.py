@@ -31,6 +31,15 @@ UNITS: dict[bool | None, Literal["us", "metric", "unknown"]]
 UNITS = {None: "unknown", False: "us", True: "metric"}
 
 
+class Person(Struct, frozen=True):
+    """The driver of a point."""
+
+    id: int
+    first_name: str | None = None
+    last_name: str | None = None
+    name: None = None
+
+
 class Fix(Struct, frozen=True):
     """A point exactly as it should come; whatever differs is left to `lenient`.
 
@@ -52,7 +61,7 @@ class Fix(Struct, frozen=True):
     metric_units: bool | None = None
     vehicle: None = None
     current_vehicle: None = None
-    driver: None = None
+    driver: Person | None = None
     current_driver: None = None
     driver_id: None = None
 
@@ -70,7 +79,7 @@ def position(body: bytes) -> Iterator[AnyEvent]:
     except reading.UNREADABLE as bad:
         raise PayloadError(f"not JSON: {reading.short(bad)}") from bad
     at, named, number = fix.located_at, fix.id.strip(), fix.vehicle_number
-    place, odometer = fix.description, fix.true_odometer
+    place, odometer, driver = fix.description, fix.true_odometer, fix.driver
     if at.tzinfo is not UTC or at.year == 1 or not named:
         yield lenient(reading.loads(body))
         return
@@ -79,6 +88,8 @@ def position(body: bytes) -> Iterator[AnyEvent]:
         at=at,
         vehicle=str(fix.vehicle_id),
         number=(number.strip() or None) if number else None,
+        driver=None if driver is None else str(driver.id),
+        driver_name=None if driver is None else named_as(driver),
         latitude=fix.lat,
         longitude=fix.lon,
         speed_mph=fix.speed,
@@ -88,6 +99,12 @@ def position(body: bytes) -> Iterator[AnyEvent]:
         odometer=fix.odometer if odometer is None else odometer,
         units=UNITS[fix.metric_units],
     )
+
+
+def named_as(driver: Person) -> str | None:
+    """First and last name."""
+    parts = ((driver.first_name or "").strip(), (driver.last_name or "").strip())
+    return " ".join(one for one in parts if one) or None
 
 
 def lenient(record: Wire) -> Position:

@@ -1,0 +1,199 @@
+"""How Motive's lists are walked: whole ones page by page, the others in windows of days.
+
+Days are the vendor's own: UTC for driving periods, the company's for the rest, whole
+and inclusive (https://github.com/andrewjordan3/fleetpull, its notes on live answers). So
+a window is widened by a day on each side, and a past one is cut to size here: filters
+are hints, some of which Motive does not heed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+
+from fleetd.errors import PayloadError
+from fleetd.event import Record
+from fleetd.providers.contract import Ask, Page, Turn
+from fleetd.providers.motive.paging import (
+    paged,
+    sheet,
+    token_of,
+    walk_of,
+    went,
+)
+from fleetd.providers.reading import Wire, inner, loads, moment, texts, words
+from fleetd.providers.windows import EARLIEST, Window, went_on, window
+
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)  # no fractions in the vendor's times: rather too much
+TRIES = 3  # walks through one list until its count is right
+Split = Callable[[bytes], Sequence[bytes]]
+Span = Callable[[Window, datetime], Mapping[str, str]]
+
+
+def one(item: bytes) -> Sequence[bytes]:
+    """An item that is one record."""
+    return (item,)
+
+
+class Listing(Struct, frozen=True):
+    """A list that is read whole each time; the bookmark between pages is the walk.
+
+    `evidence` lists prove by their end that what they did not name is gone. `tries` is
+    how often one is read in a row until its count is right.
+    """
+
+    feed: str
+    path: str
+    plural: str
+    singular: str
+    evidence: bool = False
+    tries: int = TRIES
+
+    def ask(self, turn: Turn) -> Ask | None:
+        if not self.evidence and waits(turn):
+            return None
+        return paged(self.path, walk_of(turn.bookmark), {})
+
+    def unpack(self, _ask: Ask, body: bytes, turn: Turn) -> Page:
+        """The records of one page; the last one is complete where every count agreed."""
+        walk, page = walk_of(turn.bookmark), sheet(body, self.plural, self.singular)
+        end = went(walk, page, self.tries)
+        items = [item for item in page.items if tagged(item, turn)]
+        records = [Record(self.feed, item) for item in items]
+        if end.onward is not None:
+            return Page(records, token_of(end.onward), more=True)
+        return Page(records, complete=self.evidence and end.whole and end.steady)
+
+
+class Windowed(Struct, frozen=True):
+    """A list that is asked for in windows, each read page by page.
+
+    `span` says a window in the vendor's parameters, `times` are the keys that say when
+    a record was, `split` makes several of one, `begins` is how far back a newcomer goes.
+    """
+
+    feed: str
+    path: str
+    plural: str
+    singular: str
+    span: Span
+    times: tuple[str, ...] = ("start_time",)
+    split: Split = one
+    begins: timedelta = DAY
+    longest: timedelta = timedelta(days=7)
+
+    def ask(self, turn: Turn) -> Ask | None:
+        asked = self._window(turn)
+        if asked is None or waits(turn):
+            return None
+        params = dict(self.span(asked, turn.now))
+        return paged(self.path, walk_of(asked.page), params)
+
+    def unpack(self, _ask: Ask, body: bytes, turn: Turn) -> Page:
+        """The records of one page of a window; out of a past one only what lies in it."""
+        asked = self._window(turn)
+        if asked is None:
+            raise PayloadError("an answer that was not asked for")
+        page = sheet(body, self.plural, self.singular)
+        end = went(walk_of(asked.page), page, TRIES)
+        token = None if end.onward is None else token_of(end.onward)
+        bookmark, more = went_on(asked, token, turn)
+        parts = (part for item in page.items for part in self.split(item))
+        kept = [part for part in parts if self._meant(part, turn)]
+        return Page([Record(self.feed, part) for part in kept], bookmark, more)
+
+    def _window(self, turn: Turn) -> Window | None:
+        return window(turn, longest=self.longest, begins=self.begins)
+
+    def _meant(self, part: bytes, turn: Turn) -> bool:
+        return tagged(part, turn) and within(part, self.times, turn)
+
+
+def waits(turn: Turn) -> bool:
+    """Whether it is too early to ask: groups are named, and their vehicles not known."""
+    return bool(turn.tags) and not turn.vehicles and turn.until is None
+
+
+def within(item: bytes, times: tuple[str, ...], turn: Turn) -> bool:
+    """Whether a record lies in a past window, if one was asked for; unread ones do."""
+    if turn.until is None:
+        return True
+    since, until = turn.since or EARLIEST, turn.until
+    found = list(_moments(item, times))
+    return not found or any(since <= at < until for at in found)
+
+
+def _moments(item: bytes, times: tuple[str, ...]) -> Iterator[datetime]:
+    try:
+        told = loads(item)
+    except PayloadError:
+        return
+    told = inner(told, "event") or told
+    for name in times:
+        if (at := moment(told, name)) is not None:
+            yield at
+
+
+def tagged(item: bytes, turn: Turn) -> bool:
+    """Whether a record belongs to the groups that the operator named, if any.
+
+    A vehicle says its groups itself (`group_ids`); other records are known by the
+    vehicle they speak of, and what speaks of none is kept.
+    """
+    if not turn.tags:
+        return True
+    try:
+        told = loads(item)
+    except PayloadError:
+        return True
+    if "group_ids" in told:
+        return bool(set(turn.tags) & set(texts(told, "group_ids")))
+    unit = vehicle_id(told)
+    return unit is None or unit in turn.vehicles
+
+
+def vehicle_id(told: Wire) -> str | None:
+    """The vehicle that a record speaks of."""
+    if "current_location" in told:  # the record is a vehicle itself
+        return words(told, "id")
+    unit = inner(told, "vehicle", "current_vehicle")
+    return words(unit, "id") or words(told, "vehicle_id")
+
+
+def utc_days(asked: Window, _now: datetime) -> Mapping[str, str]:
+    """A window as the vendor's inclusive days, where those are of UTC."""
+    last = asked.until - timedelta(microseconds=1)
+    return {"start_date": day(asked.since), "end_date": day(max(last, asked.since))}
+
+
+def local_days(asked: Window, now: datetime) -> Mapping[str, str]:
+    """The same where days are the company's own: a day wider, and none from the future."""
+    return {
+        "start_date": day(asked.since - DAY),
+        "end_date": day(min(asked.until + DAY, now)),
+    }
+
+
+def start_times(asked: Window, _now: datetime) -> Mapping[str, str]:
+    """A window as moments: Motive's own default is the last day."""
+    until = second(asked.until + SECOND)
+    return {"min_start_time": second(asked.since), "max_start_time": until}
+
+
+def post_times(asked: Window, _now: datetime) -> Mapping[str, str]:
+    """A window of the delivery log."""
+    until = second(asked.until + SECOND)
+    return {"posted_after": second(asked.since), "posted_before": until}
+
+
+def day(at: datetime) -> str:
+    """`2026-05-12`, of UTC."""
+    return at.astimezone(UTC).date().isoformat()
+
+
+def second(at: datetime) -> str:
+    """A moment as Motive writes it."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z"
