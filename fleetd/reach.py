@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 import ssl
@@ -242,16 +243,29 @@ def told(bad: httpx.HTTPError, url: httpx.URL) -> str:
 
 def _plain(bad: httpx.HTTPError, causes: Sequence[BaseException]) -> str:
     kinds = {type(one): one for one in causes}
-    if socket.gaierror in kinds:
+    lookup, doubt = kinds.get(socket.gaierror), kinds.get(ssl.SSLCertVerificationError)
+    if isinstance(lookup, socket.gaierror):
+        if lookup.errno == socket.EAI_AGAIN:
+            return "its name cannot be looked up just now: is there a network? (DNS)"
         return "no address is known for this name (DNS)"
-    if (doubt := kinds.get(ssl.SSLCertVerificationError)) is not None:
-        why = getattr(doubt, "verify_message", "") or said(doubt)
-        return f"its certificate is not believed ({why}); see `ca`"
+    if isinstance(doubt, ssl.SSLCertVerificationError):
+        return f"its certificate is not believed ({doubt.verify_message}); see `ca`"
     if isinstance(bad, httpx.ConnectError):
-        found = {one.strerror for one in causes if isinstance(one, OSError)} - {None}
-        return f"cannot connect: {', '.join(sorted(map(str, found))) or said(bad)}"
-    word = WORDS.get(type(bad))
-    return word or f"{type(bad).__name__}: {said(bad)}"
+        return (
+            f"cannot connect: {', '.join(sorted(set(_reasons(causes)))) or said(bad)}"
+        )
+    if isinstance(bad, httpx.ProxyError):
+        return f"the proxy answered {said(bad)}"
+    return WORDS.get(type(bad)) or f"{type(bad).__name__}: {said(bad)}"
+
+
+def _reasons(causes: Sequence[BaseException]) -> Iterator[str]:
+    """Why no connection came about, as the system words it."""
+    for one in causes:
+        if isinstance(one, ssl.SSLError):
+            yield f"TLS fails, {one.reason or said(one)}"
+        elif isinstance(one, OSError) and one.errno:
+            yield os.strerror(one.errno)
 
 
 def _causes(fault: BaseException) -> Iterator[BaseException]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import httpx
@@ -74,30 +74,39 @@ async def _body(response: httpx.Response, path: str) -> bytes:
     coding = response.headers.get("content-encoding", "").strip().lower()
     if coding not in ZIPPED | PLAIN:
         raise TransientError(f"{path}: answered in {coding[:40]!r}, asked for gzip")
-    machine = zlib.decompressobj(GZIP) if coding in ZIPPED else None
-    pile = bytearray()
+    pile, packed = bytearray(), Gzip() if coding in ZIPPED else None
     async for chunk in response.aiter_raw():
-        if machine is None:
+        if packed is None:
             pile += chunk
+        for part in packed.parts(chunk, path) if packed else ():
+            pile += part
             _bounded(pile, path)
-        else:
-            _inflate(machine, chunk, pile, path)
-    if machine is not None and not machine.eof and pile:
+        _bounded(pile, path)
+    if packed is not None and not packed.whole:
         raise TransientError(f"{path}: the answer ends in the middle of its gzip")
     return bytes(pile)
 
 
-def _inflate(
-    machine: zlib._Decompress, rest: bytes, pile: bytearray, path: str
-) -> None:
-    """In small steps, so that none costs more than what may be kept."""
-    try:
-        while rest and not machine.eof:
-            pile += machine.decompress(rest, STEP)
-            rest = machine.unconsumed_tail
-            _bounded(pile, path)
-    except zlib.error as bad:
-        raise TransientError(f"{path}: the answer is not the gzip it says") from bad
+class Gzip:
+    """Members of gzip one after another, inflated in steps that a bound can stop."""
+
+    def __init__(self) -> None:
+        self._machine = zlib.decompressobj(GZIP)
+        self.whole = True  # nothing at all is an empty body
+
+    def parts(self, rest: bytes, path: str) -> Iterator[bytes]:
+        """What these bytes inflate to."""
+        try:
+            while rest:
+                if self._machine.eof:
+                    if not rest.strip(b"\0"):  # padding
+                        return
+                    self._machine = zlib.decompressobj(GZIP)
+                yield self._machine.decompress(rest, STEP)
+                rest = self._machine.unconsumed_tail or self._machine.unused_data
+                self.whole = self._machine.eof
+        except zlib.error as bad:
+            raise TransientError(f"{path}: the answer is not the gzip it says") from bad
 
 
 def _bounded(pile: bytearray, path: str) -> None:
