@@ -1,0 +1,190 @@
+"""How LocoNav's lists are asked for and read: pages that we count, windows of a day.
+
+`page` is counted here and never read from an answer, which may say 0. A list goes on
+until `pagination.more` is false; where there is no `more` (polygons document none) until
+a page is empty. Times in questions are whole seconds since 1970.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from fleetd.errors import PayloadError
+from fleetd.event import Record
+from fleetd.providers import reading
+from fleetd.providers.contract import Ask, Page, Turn
+from fleetd.providers.windows import EARLIEST, SLACK, Window, place, written
+
+LISTS = ("values", "vehicles", "alerts")  # what the calls name their lists
+MOST_PAGES = 100_000  # a list that never ends is none
+LONGEST = timedelta(hours=23, minutes=59)  # "less than a day"
+SHORTEST = timedelta(seconds=90)  # "more than 1 min"
+OLDEST = timedelta(days=179)  # "last 6 months"
+MARGIN = timedelta(days=2)  # what was begun at the very edge may take its time
+
+
+class Pagination(Struct, frozen=True):
+    """As much of it as can be trusted."""
+
+    more: Any = None
+
+
+class Data(Struct, frozen=True):
+    """The lists of all calls; each answer has one of them."""
+
+    values: list[Raw] | None = None
+    vehicles: list[Raw] | None = None
+    alerts: list[Raw] | None = None
+    pagination: Pagination | None = None
+
+
+class Envelope(Struct, frozen=True):
+    """What is around every answer."""
+
+    success: Any = None
+    data: Data | None = None
+
+
+_envelope = msgspec.json.Decoder(Envelope).decode
+
+
+class Found(Struct, frozen=True):
+    """One page: its items, and whether more follow as the vendor says (null: it does not)."""
+
+    items: Sequence[Raw]
+    more: bool | None
+
+
+def read(body: bytes) -> Found:
+    """The items of an answer; whatever is not plainly a list is a fault."""
+    try:
+        answer = _envelope(body)
+    except reading.UNREADABLE as bad:
+        raise PayloadError(f"not LocoNav's JSON: {reading.short(bad)}") from bad
+    if reading.flag({"success": answer.success}, "success") is False:
+        raise PayloadError("success is false")
+    data = answer.data
+    lists = [getattr(data, name) for name in LISTS] if data else []
+    found = [one for one in lists if one is not None]
+    if len(found) != 1:
+        raise PayloadError(f"{len(found)} lists where one was asked for")
+    pagination = data.pagination if data else None
+    more = reading.flag({"more": pagination.more}, "more") if pagination else None
+    return Found(found[0], more)
+
+
+def page_of(bookmark: str | None) -> int:
+    """The page a bookmark stands at; the first page is 1."""
+    said = bookmark or ""
+    known = said.isascii() and said.isdigit() and len(said) <= len(str(MOST_PAGES))
+    return max(int(said), 1) if known else 1
+
+
+def params(page: int, size: int) -> dict[str, str]:
+    return {"page": str(page), "perPage": str(size)}
+
+
+def following(ask: Ask, found: Found) -> int | None:
+    """The next page, or null at the end. An empty page is an end, whatever it says."""
+    if found.more is False or not found.items:
+        return None
+    page = page_of(str(ask.params["page"])) + 1
+    if page > MOST_PAGES:
+        raise PayloadError(f"the list has no end: {MOST_PAGES} pages")
+    return page
+
+
+def ask_list(
+    path: str, size: int, extra: Mapping[str, str], turn: Turn
+) -> Ask:  # fmt: skip
+    """The page of a list where the bookmark stands."""
+    return Ask(path, params={**extra, **params(page_of(turn.bookmark), size)})
+
+
+def ask_posted(path: str, size: int, json: Mapping[str, Any], turn: Turn) -> Ask:
+    """The same of a list that is asked for by POST."""
+    return Ask(
+        path, params=params(page_of(turn.bookmark), size), method="POST", json=json
+    )
+
+
+def unpack_list(feed: str, ask: Ask, body: bytes, _turn: Turn) -> Page:
+    """A page of a list; only the vendor's own `more: false` makes it complete."""
+    found = read(body)
+    page = following(ask, found)
+    return Page(
+        [Record(feed, bytes(item)) for item in found.items],
+        bookmark=None if page is None else str(page),
+        more=page is not None,
+        complete=found.more is False,
+    )
+
+
+def ask_window(path: str, size: int, turn: Turn) -> Ask | None:
+    """The window to ask for now, and the page in it.
+
+    The vendor refuses a minute or less and a day or more: what is left of a longer
+    stretch is widened to the past, where a repeat does no harm.
+    """
+    asked = window(turn)
+    if asked is None:
+        return None
+    since = math.floor(asked.since.timestamp())
+    until = math.ceil(asked.until.timestamp())
+    since = min(since, until - int(SHORTEST.total_seconds()))
+    span = {"startTime": str(since), "endTime": str(until)}
+    return Ask(path, params={**span, **params(page_of(asked.page), size)})
+
+
+def unpack_window(feed: str, ask: Ask, body: bytes, turn: Turn) -> Page:
+    """A page of a window. The bookmark says the next page, or the next window."""
+    found = read(body)
+    records = [Record(feed, bytes(item)) for item in found.items]
+    asked, page = window(turn), following(ask, found)
+    if asked is None:  # then nothing was asked
+        raise PayloadError("no window stands open")
+    if page is not None:
+        mark = Window(asked.since, asked.until, str(page))
+        return Page(records, bookmark=written(mark), more=True)
+    end = end_of(turn)
+    if asked.until < end:
+        mark = Window(asked.until, min(asked.until + LONGEST, end), "1")
+        return Page(records, bookmark=written(mark), more=True)
+    return Page(records, bookmark=written(Window(asked.since, asked.until)))
+
+
+def window(turn: Turn) -> Window | None:
+    """Where a turn stands, or null where nothing has happened since.
+
+    Unlike `windows.window` this looks back further than one window is long: an alert
+    ends, and a trip goes on, days after it began, and is listed where it began. So a
+    bookmark says each window of a round, and only the next round looks back.
+    """
+    end, stands = end_of(turn), place(turn.bookmark)
+    if stands is not None and stands.until > turn.now + SLACK:
+        stands = None  # a clock gone wrong
+    oldest = turn.now - OLDEST
+    if stands is not None and stands.page is not None:
+        if stands.since >= oldest - MARGIN:
+            return stands
+        stands = Window(stands.since, stands.since)  # we were away for half a year
+    if stands is None:
+        since = turn.since or turn.now
+    else:
+        since = stands.until - (turn.lookback if turn.until is None else timedelta(0))
+    since = max(since, EARLIEST, oldest)
+    until = min(since + LONGEST, end)
+    if until < since or (until == since and turn.until is not None):
+        return None
+    return Window(since, until)
+
+
+def end_of(turn: Turn) -> datetime:
+    end = turn.now if turn.until is None else min(turn.until, turn.now)
+    return end.astimezone(UTC)
