@@ -45,6 +45,11 @@ class House(Fleetd):
         done = self.run("events", "--json", "-n", "0", *words)
         return [json.loads(one) for one in done.stdout.splitlines()]
 
+    def asked_lines(self, *words: str) -> list[dict[str, Any]]:
+        """What a command lists, an object a line."""
+        done = self.run(*words, "--json")
+        return [json.loads(one) for one in done.stdout.splitlines()]
+
     def stored(self, source: str = "north") -> int:
         return int(self.status()["sources"][source]["stored"])
 

@@ -54,7 +54,7 @@ NAMED: dict[str, dict[str, Any]] = {
 
 def named(text: str) -> Faults:
     """`none`, `light`, `heavy`, or knobs as JSON."""
-    return msgspec.convert(NAMED.get(text) or _knobs(text), Faults)
+    return msgspec.convert(NAMED.get(text) or _knobs(text), Faults, str_keys=True)
 
 
 def _knobs(text: str) -> dict[str, Any]:
@@ -64,7 +64,8 @@ def _knobs(text: str) -> dict[str, Any]:
 
 def changed(faults: Faults, knobs: dict[str, Any]) -> Faults:
     """The same with some knobs turned."""
-    return msgspec.convert({**msgspec.structs.asdict(faults), **knobs}, Faults)
+    every = {**msgspec.structs.asdict(faults), **knobs}
+    return msgspec.convert(every, Faults, str_keys=True)
 
 
 class Dice:
