@@ -1,0 +1,131 @@
+"""How far each vehicle's past was read: by time, and again where late data may lie.
+
+Reveal's calls by vehicle know device time only, so what a truck sends days late lies
+behind the bookmark of any clock. A round reads from the end of the last one, less the
+look-back. Where a vehicle that was silent says something, the round goes back to the
+last that was heard of it; and once a day each is read again three days back.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec import Struct
+
+from fleetd.providers.contract import Turn
+from fleetd.providers.windows import EARLIEST, SLACK, Window, went_on, window
+
+DAY = timedelta(days=1)
+LATE = timedelta(days=3)
+AWAY = timedelta(days=14)  # of silence: no data plan is shorter
+REACH = timedelta(days=30)  # of a new source; further back, `fleetd backfill`
+SECOND = timedelta(seconds=1)
+UNDER_WAY = "on"
+
+
+class Walk(Struct, frozen=True, array_like=True):
+    """A `Window` that remembers: its newest record, and when it was last read far back.
+
+    `page` says that the round goes on at `until`.
+    """
+
+    since: datetime
+    until: datetime
+    page: str | None = None
+    newest: datetime | None = None
+    deep: datetime | None = None
+
+
+_read = msgspec.json.Decoder(Walk).decode
+
+
+def span(turn: Turn, *, within: timedelta, begins: timedelta) -> Window | None:
+    """What to ask of a vehicle now, in whole seconds and at most a day; None: nothing."""
+    if turn.until is not None:
+        asked = window(turn, longest=DAY, oldest=within, shortest=SECOND)
+        return None if asked is None else Window(floor(asked.since), asked.until)
+    stands = stand(turn)
+    since = _from(stands, turn, begins)
+    since = floor(max(since, turn.now - min(within, REACH), EARLIEST))
+    until = floor(min(since + DAY, turn.now))
+    return Window(since, until) if until - since >= SECOND else None
+
+
+def _from(stands: Walk | None, turn: Turn, begins: timedelta) -> datetime:
+    now = turn.now
+    if stands is None:
+        return now - begins if turn.since is None else turn.since
+    if stands.until > now + SLACK:  # a clock went wrong
+        return now - LATE
+    if stands.page is not None:
+        return stands.until
+    if due(stands, now):
+        return max(min(stands.newest or stands.until, now - LATE), now - AWAY)
+    return stands.until - min(turn.lookback, DAY / 2)
+
+
+def step(
+    asked: Window, newest: datetime | None, turn: Turn, again: datetime | None = None
+) -> tuple[str, bool]:
+    """The bookmark after a window, and whether more waits now.
+
+    `again` is from where its end must be asked once more: something there is not over.
+    """
+    upto = asked.until
+    if again is not None and again - SECOND > asked.since:
+        upto = min(upto, again - SECOND)
+    if turn.until is not None:
+        return went_on(Window(asked.since, upto), None, turn)
+    before = stand(turn)
+    known = before.newest if before else None
+    latest = _later(known, newest, turn.now)
+    deep = turn.now if before is None or due(before, turn.now) else before.deep
+    if _came_back(before, asked, newest, turn):
+        assert known is not None
+        back = floor(max(known, turn.now - AWAY))
+        return written(Walk(back, back, UNDER_WAY, latest, deep)), True
+    on = turn.now - asked.until >= SECOND
+    page = UNDER_WAY if on else None
+    return written(Walk(asked.since, upto, page, latest, deep)), on
+
+
+def _came_back(
+    before: Walk | None, asked: Window, newest: datetime | None, turn: Turn
+) -> bool:
+    """Whether a silent vehicle speaks again: what it kept meanwhile lies behind us."""
+    if before is None or before.newest is None or newest is None:
+        return False
+    ordinary = before.page is None and not due(before, turn.now)
+    return ordinary and before.newest < asked.since and newest > before.newest
+
+
+def _later(
+    one: datetime | None, other: datetime | None, now: datetime
+) -> datetime | None:
+    """The later of two, never ahead of our clock: a device's may be wrong."""
+    found = max((at for at in (one, other) if at is not None), default=None)
+    return None if found is None else min(found, floor(now))
+
+
+def due(stands: Walk, now: datetime) -> bool:
+    """Whether a new round reads far back: a day has passed since one did."""
+    return stands.page is None and (stands.deep is None or now - stands.deep >= DAY)
+
+
+def stand(turn: Turn) -> Walk | None:
+    """Where a vehicle stands; a bookmark that cannot be read is none."""
+    if turn.bookmark is None:
+        return None
+    try:
+        return _read(turn.bookmark)
+    except msgspec.MsgspecError:
+        return None
+
+
+def written(walk: Walk) -> str:
+    return msgspec.json.encode(walk).decode()
+
+
+def floor(at: datetime) -> datetime:
+    return at.replace(microsecond=0)
