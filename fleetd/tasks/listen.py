@@ -7,6 +7,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from hashlib import blake2b
 from time import monotonic
 from typing import Any
@@ -16,7 +17,7 @@ import structlog
 
 from fleetd.clock import Clock
 from fleetd.config import Auth, Network, Source
-from fleetd.errors import FullError, PayloadError, SignatureError
+from fleetd.errors import FullError, PayloadError, SignatureError, TransientError
 from fleetd.event import millis
 from fleetd.masking import MASK, mask_fields
 from fleetd.providers.contract import Provider
@@ -24,8 +25,11 @@ from fleetd.store import Append, Counts, Raw, Store
 from fleetd.store.dead import crowded
 from fleetd.store.small import Refused, Unverified
 from fleetd.store.totals import HOUR_MS
+from fleetd.tasks.errands import Errands
 from fleetd.tasks.intake import Arrival, dead_whole, take_in
+from fleetd.tasks.poll.accounts import way_of
 from fleetd.web import Request, Response
+from fleetd.world import World
 
 PATH = "/webhooks/"
 LATE_S = 300  # a signature older than this is flagged, not refused
@@ -46,7 +50,11 @@ class Gate:
         self.secrets = source.webhook_secret.reveal() if source.webhook_secret else ()
         self.auth = source.auth
         self.verified = verified
+        self.tags = source.wanted
         self.keep = provider.webhook.keep if provider.webhook else ()
+        self.source = source
+        self.errands: Errands | None = None  # where a proof must be fetched first
+        self.challenge = provider.webhook.challenge if provider.webhook else ""
 
     @property
     def mark(self) -> str:
@@ -62,6 +70,31 @@ class Gate:
             return None
         assert self.provider.webhook is not None
         return self.provider.webhook.verify(request, self.secrets)
+
+    def equip(self, world: World) -> None:
+        """Let it fetch what its vendor's file says, the way its vendor is reached."""
+        webhook = self.provider.webhook
+        if webhook is not None and webhook.hosts:
+            way = way_of(self.source)
+            options = partial(way.options, world.environ)
+            self.errands = Errands(self.name, webhook.hosts, options, world)
+
+    async def prove(self, request: Request) -> datetime | None:
+        """When it was signed, by a proof that is fetched; or `SignatureError`.
+
+        `TransientError` where nobody can tell just now.
+        """
+        webhook, errands = self.provider.webhook, self.errands
+        assert webhook is not None
+        if errands is None or webhook.prove is None:
+            return None
+        asks = webhook.needs(request) if webhook.needs else ()
+        answers = await errands.needed(asks)
+        try:
+            return webhook.prove(request, answers)
+        except TransientError:
+            errands.forget(asks)
+            raise
 
 
 def mark_of(secrets: Sequence[str]) -> str:
@@ -124,6 +157,8 @@ class Reception:
         tell: Callable[[str, int, float], None] = lambda *_: None,
     ) -> None:
         self.gates = dict(gates)
+        for gate in self.gates.values():
+            gate.equip(store.world)
         self.refused: Counter[tuple[str, int, int]] = Counter()
         self._store = store
         self._clock = clock
@@ -160,11 +195,34 @@ class Reception:
         peer = peer_of(request, self._trusted)
         try:
             signed = gate.admit(request, key, peer)
+            if gate.errands is not None:
+                signed = await gate.prove(request) or signed
         except SignatureError as bad:
             return await self._doubt(gate, request, peer, str(bad))
+        except TransientError as bad:
+            return self._unwell(gate, f"cannot be verified just now: {bad}")
         if gate.secrets and not gate.verified:
             self._first(gate)
-        return await self._keep(gate, self.arrived(gate, request, signed))
+        kept = await self._keep(gate, self.arrived(gate, request, signed))
+        return kept if gate.errands is None else await self._follow(gate, request, kept)
+
+    async def _follow(self, gate: Gate, request: Request, kept: Response) -> Response:
+        """Visit what a kept body asks for; a 503 has the sender ask once more."""
+        webhook, errands = gate.provider.webhook, gate.errands
+        assert webhook is not None
+        assert errands is not None
+        ask = webhook.follow(request) if webhook.follow and kept.status == 200 else None
+        if ask is None:
+            return kept
+        try:
+            await errands.visit(ask)
+        except TransientError as bad:
+            logger.warning("not_followed", source=gate.name, why=str(bad))
+            return self._unwell(gate, f"kept, and what it asks for failed: {bad}")
+        return kept
+
+    def _unwell(self, gate: Gate, why: str) -> Response:
+        return self._refuse(gate.name, 503, MASK.mask(why), BUSY)
 
     def arrived(
         self,
@@ -185,12 +243,14 @@ class Reception:
             flags=("signed_late",) if late else (),
             trusted_clock=self._clock.trusted,
             clean=body is request.body,
+            tags=gate.tags,
         )
         raw = Raw(
             "webhook",
             body,
             _headers(request, gate.keep),
-            (verdict if gate.secrets else "not signed") + (f", {late}" if late else ""),
+            (verdict if gate.secrets or signed else "not signed")
+            + (f", {late}" if late else ""),
             millis(signed) if signed else None,
         )
         assert gate.provider.webhook is not None
@@ -227,8 +287,14 @@ class Reception:
     async def _doubt(
         self, gate: Gate, request: Request, peer: str, why: str
     ) -> Response:
-        """Refuse, and keep the body a day in case it is our secret that is wrong."""
+        """Refuse, and keep the body a day in case it is our secret that is wrong.
+
+        A sender that waits to be asked for its password is asked: nothing is kept.
+        """
         assert gate.provider.webhook is not None
+        if gate.challenge and not request.header("authorization"):
+            challenge = (("WWW-Authenticate", gate.challenge),)
+            return self._refuse(gate.name, 401, why, challenge)
         kept = Unverified(
             gate.name,
             self._store.next_received_ms(),
