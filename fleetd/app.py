@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import (
     AsyncIterator,
-    Awaitable,
-    Callable,
     Mapping,
     Sequence,
 )
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TypeAlias
 
 import structlog
 import trio
@@ -19,14 +16,16 @@ import trio
 from fleetd import config, providers, sinks, systemd
 from fleetd.clock import Clock
 from fleetd.config import House
+from fleetd.directory import Unit
 from fleetd.errors import ConfigError
 from fleetd.event import millis
 from fleetd.metrics import Metrics
 from fleetd.pace import Breaker
 from fleetd.providers.contract import Provider
 from fleetd.store import Rules, SinkPlace, Store, open_store
+from fleetd.store.units import ROSTER
 from fleetd.tasks import control, report
-from fleetd.tasks.backfill import backfills
+from fleetd.tasks.asking import Loop, asking
 from fleetd.tasks.board import Board, close, watch
 from fleetd.tasks.budget import Budgets
 from fleetd.tasks.deliver import deliver, plan_of
@@ -34,11 +33,8 @@ from fleetd.tasks.heartbeat import heartbeat, keep_time, sweep
 from fleetd.tasks.listen import Gate, Reception
 from fleetd.tasks.poll import (
     Credential,
-    Plan,
     accounts_of,
     open_credential,
-    plans_of,
-    poll,
     way_of,
 )
 from fleetd.tasks.prune import prune
@@ -47,7 +43,6 @@ from fleetd.web import TLS, Door, Limits, Listener, open_listeners, twins
 from fleetd.world import World
 
 CLOSE_WITHIN = 5.0
-Loop: TypeAlias = "Callable[[Health], Awaitable[None]]"
 logger = structlog.get_logger()
 
 
@@ -197,13 +192,8 @@ class Life:
                 self._credentials() as credentials,
                 trio.open_nursery() as inbound,
             ):
-                for source, credential in credentials.items():
-                    if any(one.past for one in credential.account.provider.feeds):
-                        jobs = self._backfilling(credential)
-                        self._start(inbound, f"backfill:{source}", jobs)
-                    for plan in plans_of(self.house, credential.account):
-                        name = f"feed:{plan.source}/{plan.feed.name}"
-                        self._start(inbound, name, self._polling(plan, credential))
+                for name, loop in await asking(self.board, credentials):
+                    self._start(inbound, name, loop)
                 systemd.notify("READY=1")
                 ready.set()
                 await changed.wait()
@@ -216,6 +206,7 @@ class Life:
 
     async def _register(self) -> None:
         house = self.house
+        await keep_roster(house, self.store)
         sources = {name: one.provider for name, one in house.sources.items()}
         was = {name: one.was for name, one in house.sources.items() if one.was}
         await self.store.register_sources(sources, was)
@@ -302,32 +293,26 @@ class Life:
                 for account in accounts_of(self.house, self.board.providers)
             }
 
-    def _polling(self, plan: Plan, credential: Credential) -> Loop:
-        async def run(health: Health) -> None:
-            await poll(
-                plan, credential, store=self.store, world=self.world, health=health,
-                clock=self.clock,
-            )  # fmt: skip
-
-        return run
-
-    def _backfilling(self, credential: Credential) -> Loop:
-        feeds = {feed.name: feed for feed in credential.account.provider.feeds}
-
-        async def run(health: Health) -> None:
-            await backfills(
-                credential, feeds, store=self.store, world=self.world, health=health,
-                clock=self.clock,
-            )  # fmt: skip
-
-        return run
-
     def _start(self, nursery: trio.Nursery, name: str, loop: Loop) -> None:
         health = Health(self.world.now)
         self.board.healths[name] = health
         task = partial(loop, health)
         breaker = Breaker(self.world.chance)
         nursery.start_soon(keep_alive, name, task, health, breaker, name=name)
+
+
+async def keep_roster(house: House, store: Store) -> None:
+    """Go by the fleet's own list of vehicles, and keep it for whoever reads the log."""
+    roster = {
+        (name, row.id): Unit(row.fleet_number, row.vin, row.plate)
+        for row in house.roster
+        for name, source in house.sources.items()
+        if source.provider == row.provider
+    }
+    store.directory.adopt(roster)
+    units = [[*key, one.number, one.vin, one.plate] for key, one in roster.items()]
+    if units != store.recall(ROSTER).get("units", []):
+        await store.remember(ROSTER, {"units": units} if units else None)
 
 
 def rules_of(house: House) -> Rules:

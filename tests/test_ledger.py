@@ -7,7 +7,8 @@ import trio
 
 from fleetd.event import millis
 from fleetd.store.small import Beat, Refused
-from tests.desk import desk
+from fleetd.tasks.coverage import Coverage, caught, covers, kept
+from tests.desk import Desk, desk
 from tests.store.deeds import crash, drain, fix, put
 
 HOUR = 3600
@@ -102,17 +103,34 @@ async def test_expired_events_are_lost_and_those_skipped_by_hand_are_not(
     assert "1 expired before they could go" in finding(expired, "ops")["sentence"]
 
 
+DOWN = "down 21 Nov 06:10\N{EN DASH}06:41"
+PUSHED = Coverage("Samsara", receives=True, kinds={"position": ("positions",)})
+
+
+async def covered(here: Desk, **sources: Coverage) -> None:
+    for source, cover in sources.items():
+        await here.store.remember(covers(source), kept(cover))
+
+
+async def heard(here: Desk, source: str, feed: str) -> None:
+    """The feed has told everything up to now."""
+    now = {"ms": millis(here.store.world.now())}
+    await here.store.remember(caught(source, feed), now)
+
+
 async def test_down_time_is_told_and_what_it_means_for_each_source(
     tmp_path, world, autojump_clock
 ):
+    polled = Coverage("Motive", receives=False, kinds={"position": ("positions",)})
+    mute = Coverage("LocoNav", receives=True, unlisted=("alert",))
     async with desk(tmp_path, world) as here:
         await beats(here, 10)
         await put(here.store, fix(1), source="south", bookmark=("positions", "a"))
     await trio.sleep(31 * 60)
     async with desk(tmp_path, world) as here:
+        await covered(here, north=mute, south=polled)
         await beats(here, 5)
-        await put(here.store, fix(2), source="south", bookmark=("positions", "b"))
-        await put(here.store, fix(3), bookmark=("positions", "c"))
+        await heard(here, "south", "positions")
         await beats(here, 5)
         found = await here.ask("/api/ledger")
 
@@ -120,14 +138,37 @@ async def test_down_time_is_told_and_what_it_means_for_each_source(
     north, south = finding(found, "north"), finding(found, "south")
     assert north["verdict"] == "unknown"
     assert (
-        "down 21 Nov 06:10\N{EN DASH}06:41: what was pushed then may be missing"
-        in (north["sentence"])
-    )
-    assert "polling has caught up" in north["sentence"], (
-        "and what was pushed is still gone"
+        f"north: {DOWN}, pushes cannot be listed again, unknown;" in north["sentence"]
     )
     assert south["verdict"] == "complete", "polling went on where it had stopped"
+    assert (
+        f"south: {DOWN}, complete (compared with Motive to 06:46);" in south["sentence"]
+    )
     assert found["verdict"] == "unknown"
+
+
+async def test_what_was_missed_is_complete_once_the_vendor_was_asked_for_it(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        await beats(here, 10)
+    await trio.sleep(31 * 60)
+    async with desk(tmp_path, world) as here:
+        await covered(here, north=PUSHED)
+        await beats(here, 3)
+        before = finding(await here.ask("/api/ledger"), "north")
+        await put(here.store, fix(1), gaps=((0, 1 << 62),))
+        await heard(here, "north", "positions")
+        await beats(here, 3)
+        after = finding(await here.ask("/api/ledger"), "north")
+
+    assert before["verdict"] == "unknown"
+    assert f"north: {DOWN}, position still to be fetched, unknown" in before["sentence"]
+    assert after["verdict"] == "complete"
+    assert (
+        f"north: {DOWN}, 1 recovered, complete (compared with Samsara to 06:44)"
+        in (after["sentence"])
+    )
 
 
 async def test_minutes_of_refusing_leave_doubt(tmp_path, world, autojump_clock):

@@ -18,6 +18,7 @@ from fleetd.config.shape import (
     Source,
     Status,
     Store,
+    Vehicles,
     Webhooks,
     keys_in,
 )
@@ -27,6 +28,7 @@ TABLES: Final[dict[str, type[Struct]]] = {
     "webhooks": Webhooks,
     "status": Status,
     "store": Store,
+    "vehicles": Vehicles,
     "sources.NAME": Source,
     "sources.NAME.auth": Auth,
     "sinks.NAME": SinkTable,
@@ -36,6 +38,7 @@ UNWRITTEN: Final = {  # what the code decides where the file says nothing
     "sources.NAME.feeds": "the provider's own",
     "sources.NAME.since": "now for positions, all for directories",
     "sources.NAME.base_url": "the provider's own",
+    "sources.NAME.lookback": "the feed's own",
     "sources.NAME.proxy": "`HTTPS_PROXY` and its like, less `NO_PROXY`",
     "sinks.NAME.takes": "the sink's own",
     "sinks.NAME.sources": "all",
@@ -77,7 +80,21 @@ DOCS: Final = {
     "sources.NAME.auth.addresses": "where requests may come from",
     "sources.NAME.feeds": "what is polled, and how often where that is to differ",
     "sources.NAME.since": "how far a new source reads back: a time word, or `all`",
+    "sources.NAME.lookback": "how far behind where it stands a feed by time reads again:"
+    " devices send late",
+    "sources.NAME.tags": "only vehicles that bear one of these tags or groups (name or"
+    " id as the vendor lists it), and those it lists none of",
+    "sources.NAME.org": "the account's name or id: asked at start and every day, and"
+    " nothing is taken from another one",
+    "sources.NAME.remove_after": "in how many whole listings in a row a record must be"
+    " missing to be taken for removed",
+    "sources.NAME.remove_brake": "the part of all that may be removed at once; where it"
+    " were more, none is",
+    "vehicles.file": "the fleet's own list, CSV: provider, id, fleet_number, vin, plate;"
+    " its number wins, its VIN fills in, and equal ones are one truck",
     "sources.NAME.base_url": "another API address, as for the EU",
+    "sources.NAME.reconcile": "how often what was heard is compared with what the vendor"
+    " lists, and the missing fetched",
     "sources.NAME.timeout": "how long an answer may let one wait for more of it;"
     " the whole may take four times as long",
     "sources.NAME.connect_timeout": "how long a connection may take to stand",

@@ -133,7 +133,13 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     auth: Auth | None = None
     feeds: Feeds | None = None
     since: str | None = None
+    lookback: Seconds | None = None
+    tags: tuple[str, ...] = ()
+    org: str | None = None
+    remove_after: int = 3
+    remove_brake: float = 0.1
     base_url: BaseUrl | None = None
+    reconcile: Seconds = Seconds(HOUR)
     timeout: Seconds = Seconds(30)
     connect_timeout: Seconds = Seconds(10)
     ca: Path | None = None
@@ -144,15 +150,38 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     settings: Any = None
 
     def __post_init__(self) -> None:
+        within("reconcile", self.reconcile, Seconds(10), Seconds(30 * DAY))
         within("timeout", self.timeout, Seconds(1), Seconds(600))
         within("connect_timeout", self.connect_timeout, Seconds(0.1), Seconds(120))
         if self.ca_only and self.ca is None:
             raise BadKeyError("ca_only", "believes nobody without `ca`")
+        within("lookback", self.lookback, Seconds(0), Seconds(31 * DAY))
+        within("remove_after", self.remove_after, 1, 1000)
+        within("remove_brake", self.remove_brake, 0.0, 1.0)
+        for key in ("tags", "org"):
+            found = getattr(self, key)
+            if any(
+                not one.strip()
+                for one in ([found] if key == "org" else found)
+                if one is not None
+            ):
+                raise BadKeyError(key, "takes names or ids, not nothing")
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Its tags as they are compared: in small letters."""
+        return frozenset(one.strip().lower() for one in self.tags)
 
     @property
     def receives(self) -> bool:
         """Whether its webhook path exists at all."""
         return self.webhook_secret is not None or self.auth is not None
+
+
+class Vehicles(Struct, frozen=True, forbid_unknown_fields=True):
+    """The fleet's own list of its vehicles."""
+
+    file: Path | None = None
 
 
 class SinkTable(Struct, frozen=True, forbid_unknown_fields=True):
@@ -187,18 +216,30 @@ class SinkTable(Struct, frozen=True, forbid_unknown_fields=True):
         return Taking(frozenset(kinds), frozenset(self.sources or ()), self.vehicles)
 
 
+class Row(Struct, frozen=True):
+    """One vehicle of the fleet's own list."""
+
+    provider: str
+    id: str
+    fleet_number: str = ""
+    vin: str = ""
+    plate: str = ""
+
+
 class House(Struct, frozen=True):
     """The whole file."""
 
-    beside: ClassVar[tuple[str, ...]] = ("path", "lines")
+    beside: ClassVar[tuple[str, ...]] = ("path", "lines", "roster")
     daemon: Daemon
     webhooks: Webhooks = Webhooks()
     status: Status = Status()
     store: Store = Store()
+    vehicles: Vehicles = Vehicles()
     sources: dict[str, Source] = {}
     sinks: dict[str, SinkTable] = {}
     path: Path = Path("fleetd.toml")
     lines: dict[tuple[str, ...], int] = {}
+    roster: tuple[Row, ...] = ()  # what stands in `vehicles.file`
 
 
 def keys_in(table: type[Struct]) -> tuple[str, ...]:

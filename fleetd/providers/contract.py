@@ -142,7 +142,8 @@ class Feed(Struct, frozen=True):
     the kind that it lists whole. A feed with `parts` is asked vehicle by vehicle, each
     with a bookmark of its own, `parallel` at once. `begins` is how far back a new
     source reads (None: all there is). `scope` is what the vendor calls the permission
-    it needs. `standard` feeds are polled unless the config names its own.
+    it needs. `standard` feeds are polled unless the config names its own. A `snapshot`
+    is only how things stand: what came between two answers is in none of them.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Feed(Struct, frozen=True):
     past: Past | None = None
     scope: str = ""
     standard: bool = True
+    snapshot: bool = False
 
 
 class Grant(Struct, frozen=True):

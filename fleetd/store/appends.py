@@ -20,6 +20,7 @@ from fleetd.event import (
     ORIGINS,
     AnyEvent,
     Entry,
+    Origin,
     day_of,
     dedupe_key,
     filled,
@@ -148,6 +149,7 @@ class Appends:
         first: int = tx.seq
         seen, known = self.seen, self.known
         stored: list[int] = []
+        recovered = Counter[int]()
         for one in append.made:
             changes = one.kind in CHANGED
             made = self._beside(append, one, source) if changes else one
@@ -159,6 +161,7 @@ class Appends:
                     revision = append.received_ms if made.event.changes else 0
                 self._store(append, made, made.event, made.body, revision, source, raw)
                 stored.append(made.kind)
+                recovered[made.kind] += made.recovered
             elif (
                 before
                 and made.own & ~before[1]
@@ -171,6 +174,8 @@ class Appends:
             tx.count(source, hour, kind, "made", n)
         for kind, n in Counter(stored).items():
             tx.count(source, hour, kind, "stored", n)
+        for kind, n in recovered.items():
+            tx.count(source, hour, kind, "recovered", n)
         return int(tx.seq) - first
 
     def _beside(self, append: Append, made: Made, source: int) -> Made:
@@ -236,7 +241,8 @@ class Appends:
     ) -> None:
         tx, kind, lane = self.tx, made.kind, made.lane
         seq = tx.seq = tx.seq + 1
-        received, origin = append.received_ms, append.origin
+        received = append.received_ms
+        origin: Origin = "recovered" if made.recovered else append.origin
         self.events += (
             seq, source, kind, lane, ORIGIN_CODES[origin], made.at_ms, received,
             revision, raw, made.part, zlib.crc32(body, seq & 0xFFFFFFFF), body,
@@ -329,8 +335,10 @@ class Appends:
             feed, value = append.bookmark
             now = append.received_ms
             row = {"source": source, "feed": feed, "value": value, "now": now}
-            of = feed.partition("/")[0]  # a part's bookmark is its feed's
-            tx.count(source, hour, 0, "polled", append.received, why=of)
+            if append.raw:  # the feed itself, whatever part or past of it that was
+                tx.count(
+                    source, hour, 0, "polled", append.received, why=append.raw.feed
+                )
             tx.db.execute(BOOKMARK, row)
             tx.landed.bookmarks[append.source, feed] = value
 

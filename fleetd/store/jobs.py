@@ -34,6 +34,7 @@ BOOKMARK = (
     "INSERT OR REPLACE INTO bookmarks(source, feed, value, success_ms)"
     " VALUES (?, ?, ?, ?)"
 )
+DROP = "DELETE FROM jobs WHERE id = ? AND state NOT IN ('running', 'paused')"
 TIDY = "DELETE FROM bookmarks WHERE source = ? AND feed >= ? AND feed < ?"
 WHOLE = "*"  # the bookmark of a piece that is done
 FINAL = frozenset({"done", "cancelled", "failed"})
@@ -87,6 +88,15 @@ class ChangeJob(Struct, frozen=True):
         job = job_of(tx.db, self.id)
         tx.landed.jobs.append(job)
         return job
+
+
+class DropJob(Struct, frozen=True):
+    """A job that ended leaves no row."""
+
+    id: int
+
+    def apply(self, tx: Tx) -> None:
+        tx.db.execute(DROP, (self.id,))
 
 
 class EndJob(Struct, frozen=True):

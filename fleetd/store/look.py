@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from heapq import merge
 from itertools import islice
@@ -13,14 +13,12 @@ import apsw
 import msgspec
 from msgspec import Struct
 
-from fleetd.errors import UsageError
 from fleetd.event import CODES, KINDS, ORIGINS, AnyEvent, Entry, unpack
 from fleetd.store.moves import Attempt
 from fleetd.store.rows import gather
 
 EXAMINED = 20_000  # rows one look goes through before it says how far it came
 AROUND = 5_000  # rows on either side in which revisions of an event are sought
-GLOB = frozenset("*?[")
 COLUMNS = "seq, source, lane, origin, received_ms, revision, crc, body, kind, raw, part"
 ONE = f"SELECT {COLUMNS} FROM events WHERE seq = ?"
 PICK = f"SELECT {COLUMNS} FROM events WHERE seq IN"
@@ -51,10 +49,6 @@ ASIDES = (
 ASIDES_UP = (
     "SELECT id, source, hour, outcome, why, kind, event, vehicle, raw, part FROM asides"
     " WHERE id > ? ORDER BY id LIMIT ?"
-)
-NAMED = (
-    "SELECT source, vehicle, name, value FROM facts"
-    " WHERE name IN ('vin', 'number', 'plate') AND value IS NOT NULL ORDER BY at_ms"
 )
 NAMES = "SELECT id, name, provider FROM names WHERE side = 'source'"
 SINKS = "SELECT id, name FROM names WHERE side = 'sink'"
@@ -101,16 +95,6 @@ class Found(Struct, frozen=True):
     low: int
     high: int
     damaged: tuple[int, ...] = ()
-
-
-class Unit(Struct, frozen=True):
-    """A vehicle as the directory knows it."""
-
-    source: str
-    id: str
-    number: str = ""
-    vin: str = ""
-    plate: str = ""
 
 
 def source_names(db: apsw.Connection) -> dict[int, tuple[str, str]]:
@@ -338,47 +322,3 @@ def first_aside(db: apsw.Connection, hour: int) -> int:
         else:
             low = row[0] + 1
     return int(low)
-
-
-def units(db: apsw.Connection) -> list[Unit]:
-    """Every vehicle the directory knows, by its newest names."""
-    sources = source_names(db)
-    found: dict[tuple[int, str], dict[str, str]] = {}
-    for source, vehicle, name, value in db.execute(NAMED):
-        found.setdefault((source, vehicle), {})[name] = value
-    return [
-        Unit(sources.get(source, ("?", ""))[0], vehicle, **names)
-        for (source, vehicle), names in sorted(found.items())
-    ]
-
-
-def narrowed(db: apsw.Connection, wanted: Filter) -> Filter:
-    """The filter with its vehicle looked up; a whole name that fits several is refused."""
-    if not wanted.vehicle:
-        return wanted
-    meant = [
-        one
-        for one in units(db)
-        if (not wanted.sources or one.source in wanted.sources)
-        and any(
-            same(wanted.vehicle, n) for n in (one.id, one.number, one.vin, one.plate)
-        )
-    ]
-    if len(meant) > 1 and not GLOB & set(wanted.vehicle) and not _one(meant):
-        raise UsageError(
-            f"{wanted.vehicle!r} names {len(meant)} vehicles; say which by its id, "
-            f"or add --source: {'; '.join(_spelled(meant))}"
-        )
-    pairs = frozenset((one.source, one.id) for one in meant)
-    return msgspec.structs.replace(wanted, units=pairs)
-
-
-def _one(meant: Iterable[Unit]) -> bool:
-    """Whether all of them are one vehicle that several sources know: one VIN."""
-    return len({one.vin or (one.source, one.id) for one in meant}) == 1
-
-
-def _spelled(meant: Sequence[Unit]) -> Iterator[str]:
-    for one in meant[:20]:
-        names = ", ".join(name for name in (one.number, one.vin, one.plate) if name)
-        yield f"{one.source} {one.id} ({names})"

@@ -28,6 +28,7 @@ class Made(Struct, frozen=True, gc=False):
 
     `key` is empty where the event is known to be a repeat (an unchanged directory
     record). `own` are the columns the vendor filled, `filled` those and the directory's.
+    `recovered` says that it should have been pushed, and nobody was there to hear it.
     """
 
     key: bytes
@@ -41,6 +42,7 @@ class Made(Struct, frozen=True, gc=False):
     revision: int | None
     part: int
     content: str = ""
+    recovered: bool = False
 
 
 class Aside(Struct, frozen=True, gc=False):

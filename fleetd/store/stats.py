@@ -6,8 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
+from typing import Any
 
 import apsw
+import msgspec
 from msgspec import Struct
 
 from fleetd.store.counting import DAMAGE
@@ -29,6 +31,7 @@ NEXT_OF_LANE = (
 NEXT_SAFETY = "SELECT seq, received_ms FROM events WHERE lane = 1 AND seq > ? ORDER BY seq LIMIT 1"
 BOOKMARKS = "SELECT source, feed, value, success_ms FROM bookmarks"
 CURSORS = "SELECT sink, lane, seq, waiting FROM cursors"
+KEPT_FROM = "SELECT name, value FROM kept WHERE name >= ? AND name < ?"
 MINUTES = (
     "SELECT minute, state FROM minutes WHERE minute >= ? AND minute < ? ORDER BY 1"
 )
@@ -141,6 +144,20 @@ def snapshot(db: apsw.Connection) -> Snapshot:
         {(sink, lane): (seq, n) for sink, lane, seq, n in db.execute(CURSORS)},
         dict(db.execute(UNVERIFIED)),
     )  # fmt: skip
+
+
+def created(db: apsw.Connection) -> int:
+    """When this log was begun, ms."""
+    return int(db.execute("SELECT created_ms FROM log").get)
+
+
+def kept(db: apsw.Connection, prefix: str) -> dict[str, dict[str, Any]]:
+    """The small states whose name begins so, by the rest of their name."""
+    edge = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    return {
+        name.removeprefix(prefix): msgspec.json.decode(value)
+        for name, value in db.execute(KEPT_FROM, (prefix, edge))
+    }
 
 
 def scopes(db: apsw.Connection) -> Iterator[Scope]:

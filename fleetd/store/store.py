@@ -21,7 +21,14 @@ from fleetd.store.files import (
     Space,
     write_down,
 )
-from fleetd.store.jobs import AddJob, ChangeJob, rows_of_jobs, seqs_of, taking_of
+from fleetd.store.jobs import (
+    AddJob,
+    ChangeJob,
+    DropJob,
+    rows_of_jobs,
+    seqs_of,
+    taking_of,
+)
 from fleetd.store.loading import (
     bookmarks_of,
     kept_of,
@@ -68,6 +75,7 @@ class Store:
         self.nudged: set[str] = set()  # sinks that are to try now
         self.warnings: list[str] = []  # of sinks that are about to lose what they hold
         self.heard: dict[str, int] = {}  # source → when it last sent something
+        self.outages: tuple[tuple[int, int], ...] = ()  # ms in which nobody listened
         self._waiting: Counter[tuple[str, int]] = Counter()
         self._cursors: dict[tuple[str, int], int] = {}
         self._takings: dict[str, Taking] = {}
@@ -308,6 +316,11 @@ class Store:
         now = millis(self.world.now())
         job: Job = await self.writer.join(ChangeJob(number, state, why, now))
         return job
+
+    async def drop_job(self, number: int) -> None:
+        """Forget a job that has ended."""
+        await self.writer.join(DropJob(number))
+        self._jobs.pop(number, None)
 
     async def trim_jobs(self, before_ms: int) -> None:
         """Drop jobs that ended before then."""

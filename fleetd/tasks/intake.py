@@ -19,6 +19,7 @@ from fleetd.event import (
     Origin,
     Position,
     Record,
+    Vehicle,
     bits_of,
     content_of,
     day_of,
@@ -38,6 +39,7 @@ from fleetd.store import Append, Aside, DeadRecord, Fact, Made, Raw
 
 EARLIEST_MS = 1_262_304_000_000  # 2010: no telematics device reports from before
 WHY_BYTES = 300
+WHOLE = frozenset({"poll", "backfill"})  # origins whose records say all there is
 
 logger = structlog.get_logger()
 
@@ -45,7 +47,11 @@ logger = structlog.get_logger()
 class Arrival(Struct, frozen=True):
     """How records came: whose, when, by which road, and whether the clock can be judged.
 
-    `clean` says that the bytes hold no secret field any more.
+    `tags` (lower case) narrow what is taken to vehicles that bear one of them, and to
+    those of which nothing is known.
+    `clean` says that the bytes hold no secret field any more. `gaps` are the times (ms,
+    half-open) of which nothing was heard that should have been told: what turns up of
+    them is recovered. `pushed` narrows that to these kinds, where it is not empty.
     """
 
     source: str
@@ -55,6 +61,15 @@ class Arrival(Struct, frozen=True):
     flags: tuple[str, ...] = ()
     trusted_clock: bool = True
     clean: bool = False
+    tags: frozenset[str] = frozenset()
+    gaps: tuple[tuple[int, int], ...] = ()
+    pushed: tuple[str, ...] = ()
+
+    def missed(self, kind: str, at_ms: int | None) -> bool:
+        """Whether it should have come before, and nobody was there to hear it."""
+        if at_ms is None or (self.pushed and kind not in self.pushed):
+            return False
+        return any(low <= at_ms < high for low, high in self.gaps)
 
 
 def take_in(
@@ -153,6 +168,8 @@ class _Work:
         if type(event) is Position and not has_fix(event):
             return Aside("no_fix", kind, event.id, event.vehicle or "", part)
         arrival, source = self.arrival, self.arrival.source
+        if arrival.tags and event.vehicle is not None and self._elsewhere(event):
+            return Aside("tag", kind, event.id, event.vehicle, part)
         at_ms = None if event.at is None else millis(event.at)
         when = self._when(at_ms)
         own, full = filled(event), event
@@ -168,10 +185,25 @@ class _Work:
             key, content = self._key_of_record(event, kind, when)
         else:
             key, content = dedupe_key(source, event, tag_of(event), day_of(when)), ""
+        missed = bool(arrival.gaps) and arrival.missed(event.kind, at_ms)
         return Made(
             key, full, pack(full), kind, lane_of(full), at_ms, own, every,
-            event.revision, part, content,
+            event.revision, part, content, missed,
         )  # fmt: skip
+
+    def _elsewhere(self, event: AnyEvent) -> bool:
+        """Whether a vehicle is known to bear none of the tags; what it says is learned."""
+        groups = self.directory.groups(self.arrival.source, str(event.vehicle))
+        if isinstance(event, Vehicle):
+            if event.removed:
+                return False
+            if event.groups or self.arrival.origin in WHOLE:
+                groups = event.groups
+        if groups is None or any(one.lower() in self.arrival.tags for one in groups):
+            return False
+        if isinstance(event, Vehicle):
+            self._teach(event, None if event.at is None else millis(event.at))
+        return True
 
     def _when(self, at_ms: int | None) -> int:
         """The time to file the event under: its own, or of arrival where that is no time."""
@@ -194,9 +226,12 @@ class _Work:
 
     def _learn(self, made: Made) -> None:
         """What this event says of its vehicle that is not known yet."""
-        event = made.event
-        if "clock_suspect" in event.flags:
-            return
-        when = self.arrival.received_ms if made.at_ms is None else made.at_ms
-        for one in self.directory.learn(self.arrival.source, event, when):
+        if "clock_suspect" not in made.event.flags:
+            self._teach(made.event, made.at_ms)
+
+    def _teach(self, event: AnyEvent, at_ms: int | None) -> None:
+        arrival = self.arrival
+        when = arrival.received_ms if at_ms is None else at_ms
+        whole = arrival.origin in WHOLE
+        for one in self.directory.learn(arrival.source, event, when, whole=whole):
             self.facts.append(Fact(one.vehicle, one.name, one.at_ms, one.value))

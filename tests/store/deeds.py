@@ -56,10 +56,13 @@ def truck(number: str | None, vehicle: str = "v1", **more: Any) -> Vehicle:
 def appended(
     store: Store, *items: AnyEvent | bytes, source: str = "north", raw: bytes | bool = False,
     received_ms: int | None = None, bookmark: tuple[str, str | None] | None = None,
+    gaps: tuple[tuple[int, int], ...] = (),
 ) -> Append:  # fmt: skip
     bodies = [one if isinstance(one, bytes) else pack(one) for one in items]
     received = store.next_received_ms() if received_ms is None else received_ms
-    arrival = Arrival(source, ACME, received, "poll" if bookmark else "push")
+    arrival = Arrival(
+        source, ACME, received, "poll" if bookmark else "push", gaps=gaps
+    )  # fmt: skip
     page = raw if isinstance(raw, bytes) else b"\n".join(bodies)
     kept = Raw("webhook", page) if raw else None
     records = [Record("e", body) for body in bodies]

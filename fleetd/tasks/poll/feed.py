@@ -10,11 +10,12 @@ import trio
 
 from fleetd.clock import Clock
 from fleetd.errors import AbsentError, ExpiredError, HeldError, TransientError, said
-from fleetd.event import moment_of, stamp
+from fleetd.event import millis, moment_of, stamp
 from fleetd.pace import Backoff
 from fleetd.providers.contract import Turn
 from fleetd.store import Store
 from fleetd.store.loading import success_of
+from fleetd.tasks.coverage import caught
 from fleetd.tasks.poll.credential import HELD_RETRY, Credential
 from fleetd.tasks.poll.listing import Listing
 from fleetd.tasks.poll.page import Question, Taken, bury_page, turn_page
@@ -99,6 +100,7 @@ class Poller:
 
     async def _round(self) -> float:
         """Everything that waits now; how long to rest then."""
+        began = millis(self.world.now())
         try:
             rest = await self._ask_all()
         except HeldError as bad:
@@ -110,6 +112,8 @@ class Poller:
         if self.store.recall(self._lost):
             await self.store.remember(self._lost, None)
         self.health.say("waiting", self._note)
+        if not self._note:  # nobody was left out
+            self.store.note(caught(self.plan.source, self.feed.name), {"ms": began})
         return rest
 
     async def _ask_all(self) -> float:

@@ -21,6 +21,7 @@ UNREADABLE = (  # what a vendor's file may meet in bytes that nobody promised
     PayloadError, msgspec.MsgspecError, LookupError, ValueError, TypeError,
     AttributeError, ArithmeticError, RecursionError,
 )  # fmt: skip
+ALWAYS = ((0, 1 << 62),)
 DEAD_BYTES = 1 << 20  # of a page that cannot be read: enough to see what it is
 
 
@@ -88,9 +89,15 @@ def arrival_of(
 ) -> Arrival:
     """How what is polled now comes."""
     account = credential.account
+    gaps: tuple[tuple[int, int], ...] = ()
+    pushed: tuple[str, ...] = ()
+    if origin == "recovered":
+        gaps = ALWAYS
+    elif origin == "poll" and account.receives and account.provider.webhook:
+        gaps, pushed = store.outages, account.provider.webhook.kinds
     return Arrival(
         account.source, account.provider, store.next_received_ms(), origin,
-        trusted_clock=clock.trusted,
+        trusted_clock=clock.trusted, gaps=gaps, pushed=pushed, tags=account.wanted,
     )  # fmt: skip
 
 

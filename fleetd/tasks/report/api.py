@@ -11,7 +11,7 @@ import msgspec
 
 from fleetd.errors import UsageError
 from fleetd.event import KINDS, LANES, Entry, line_of, millis, moment_of, stamp
-from fleetd.store import dead, look, stats
+from fleetd.store import dead, look, stats, units
 from fleetd.store.jobs import rows_of_jobs
 from fleetd.store.look import Filter
 from fleetd.store.totals import HOUR_MS
@@ -35,7 +35,7 @@ def wanted(asked: Asked, db: apsw.Connection) -> Filter:
             there = ", ".join(sorted(known)) or "none"
             raise UsageError(f"no source {source!r}; there are: {there}")
     found = Filter(kinds, sources, asked.get("vehicle"))
-    return look.narrowed(db, found)
+    return units.narrowed(db, found)
 
 
 def _listed(text: str) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,8 +18,8 @@ from fleetd.store.balance import Gap
 from fleetd.store.stats import Hourly, Outage, Scope
 from fleetd.store.totals import HOUR_MS
 from fleetd.tasks.report.asked import Asked
+from fleetd.tasks.report.book import CAUGHT, COVERS, MINUTE_MS, Book, Known
 
-MINUTE_MS = 60_000
 FRESH_MINUTES = 2  # the heartbeat of these may still be on its way
 DAYS_BY_DAY = 7
 MOST_HOURS = 24 * 400
@@ -28,7 +28,6 @@ SOURCE = (
     "filtered", "refused",
 )  # fmt: skip
 SINK = ("delivered", "skipped", "dead", "dropped", "not_taken")
-LOST = ("expired", "damaged")
 EXITS = {"complete": 0, "lost": 1, "unknown": 3}
 TAKEN = (
     "SELECT first, last FROM attempts WHERE sink = ? AND verdict = 'taken'"
@@ -41,14 +40,6 @@ class Span(Struct, frozen=True):
 
     first: int
     until: int
-
-
-class Finding(Struct, frozen=True):
-    """What can be said of one source or sink."""
-
-    name: str
-    verdict: str
-    sentence: str
 
 
 def answer(asked: Asked, db: apsw.Connection) -> dict[str, Any]:
@@ -71,7 +62,8 @@ def answer(asked: Asked, db: apsw.Connection) -> dict[str, Any]:
         reach = balance.reaches(db, sinks, snap.cursors)
         gaps = balance.gaps(rows, [*ours, *sinks], reach)
         outages = _outages(db, span, snap.created_ms, asked.now)
-    book = _Book(asked, rows, gaps, outages, snap)
+        known = Known(stats.kept(db, COVERS), stats.kept(db, CAUGHT))
+    book = Book(asked, rows, gaps, outages, known)
     findings = [*book.sources(ours), *book.sinks(sinks)]
     worst = max((EXITS[one.verdict] for one in findings), default=0)
     lost = any(one.verdict == "lost" for one in findings)
@@ -152,109 +144,6 @@ def _table(
             "from": start,
             **{outcome: n[outcome] for outcome in shown},
         }
-
-
-class _Book:
-    """One window of the ledger, and what can be said about it."""
-
-    def __init__(
-        self, asked: Asked, rows: Sequence[Hourly], gaps: Sequence[Gap],
-        outages: Sequence[Outage], snap: stats.Snapshot,
-    ) -> None:  # fmt: skip
-        self._asked = asked
-        self._gaps = gaps
-        self._outages = outages
-        self._snap = snap
-        self._of: dict[int, Counter[str]] = defaultdict(Counter)
-        self._why: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
-        for row in rows:
-            if row.outcome != "refused" or row.why != "unverified":
-                self._of[row.scope][row.outcome] += row.n
-            self._why[row.scope, row.outcome][row.why] += row.n
-
-    def sources(self, scopes: Sequence[Scope]) -> Iterator[Finding]:
-        for scope in scopes:
-            n = self._of.get(scope.id, Counter())
-            if not n and scope.name not in self._asked.house.sources:
-                continue
-            gaps = [
-                one
-                for one in self._gaps
-                if (one.side, one.name) == ("source", scope.name)
-            ]
-            doubts = list(self._doubts(scope))
-            verdict = "lost" if gaps else ("unknown" if doubts else "complete")
-            parts = [*map(_told, gaps), *doubts, *self._dead(n, "record")]
-            yield Finding(scope.name, verdict, _sentence(
-                scope.name, verdict, f"{_n(n['received'], 'record')} came, "
-                f"{_n(n['stored'], 'event')} stored, {n['duplicate']} duplicate, "
-                f"{n['filtered']} filtered", parts,
-            ))  # fmt: skip
-
-    def sinks(self, scopes: Sequence[Scope]) -> Iterator[Finding]:
-        for scope in scopes:
-            n = self._of.get(scope.id, Counter())
-            gaps = [
-                one
-                for one in self._gaps
-                if (one.side, one.name) == ("sink", scope.name)
-            ]
-            whys = self._why.get((scope.id, "skipped"), Counter())
-            lost = [
-                f"{whys[why]} {why} before they could go" for why in LOST if whys[why]
-            ]
-            verdict = "lost" if gaps or lost else "complete"
-            parts = [*map(_told, gaps), *lost, *self._dead(n, "event")]
-            said = f"{_n(n['delivered'], 'event')} delivered, {n['skipped']} skipped"
-            yield Finding(
-                scope.name, verdict, _sentence(scope.name, verdict, said, parts)
-            )
-
-    def _dead(self, n: Mapping[str, int], what: str) -> Iterator[str]:
-        if n["dead"] > 0:
-            yield f"{_n(n['dead'], what)} set aside: fleetd dead"
-        if n["dropped"] > 0:
-            yield f"{_n(n['dropped'], what)} dropped by hand"
-
-    def _doubts(self, scope: Scope) -> Iterator[str]:
-        """Times in which this source may have spoken unheard."""
-        table = self._asked.house.sources.get(scope.name)
-        if table is None:
-            return
-        feeds = [ms for (of, _), ms in self._snap.bookmarks.items() if of == scope.id]
-        for one in self._outages:
-            if one.state == "offline":
-                continue  # what we could not send says nothing of what came
-            caught = feeds and min(feeds) >= one.until * MINUTE_MS
-            if not table.receives and caught:
-                continue
-            rest = "; polling has caught up" if caught else ""
-            what = "was pushed" if table.receives else "should have been polled"
-            yield f"{self._spell(one)}: what {what} then may be missing{rest}"
-
-    def _spell(self, one: Outage) -> str:
-        zone = self._asked.house.daemon.timezone.info
-        since, until = (
-            moment_of(minute * MINUTE_MS).astimezone(zone)
-            for minute in (one.since, one.until)
-        )
-        end = (
-            f"{until:%H:%M}" if since.date() == until.date() else f"{until:%d %b %H:%M}"
-        )
-        return f"{one.state} {since:%d %b %H:%M}\N{EN DASH}{end}"
-
-
-def _told(gap: Gap) -> str:
-    hour = stamp(moment_of(gap.hour * HOUR_MS))
-    return f"out of balance in the hour of {hour}: {gap.wants} {gap.what} came, {gap.has} counted"
-
-
-def _sentence(name: str, verdict: str, said: str, parts: Sequence[str]) -> str:
-    return f"{name}: {verdict}: {'; '.join([said, *parts])}."
-
-
-def _n(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def ids(asked: Asked, db: apsw.Connection) -> dict[str, Any]:

@@ -1,0 +1,121 @@
+"""What was heard of a source, compared with what its vendor lists; what was missed is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+import trio
+
+from fleetd.event import millis, moment_of
+from fleetd.providers.contract import Feed
+from fleetd.store import Job, Store, stats
+from fleetd.tasks.control.backfill import add_job
+from fleetd.tasks.coverage import caught
+from fleetd.tasks.poll.credential import Credential
+from fleetd.tasks.supervise import Health
+from fleetd.world import World
+
+SETTLE = timedelta(minutes=10)  # a push may still be on its way for so long
+OVERLAP = timedelta(minutes=10)
+FIRST = timedelta(days=1)  # how far back the first comparison of all goes
+REACH = timedelta(days=7)  # outages longer ago are old news
+MINUTE_MS = 60_000
+ENDED = frozenset({"done", "cancelled", "failed"})
+logger = structlog.get_logger()
+
+
+async def note_outages(store: Store, until: datetime) -> None:
+    """Learn from the heartbeats in the log when nobody listened."""
+    edge, first = millis(until) // MINUTE_MS, millis(until - REACH) // MINUTE_MS
+    found = await store.reading(
+        lambda reader: stats.outages(
+            reader.db, first, edge, stats.created(reader.db) // MINUTE_MS + 1
+        )
+    )
+    store.outages = tuple(
+        (one.since * MINUTE_MS, one.until * MINUTE_MS)
+        for one in found
+        if one.state != "offline"
+    )
+
+
+async def reconcile(
+    credential: Credential, feeds: Sequence[Feed], every: float, *, store: Store,
+    world: World, health: Health,
+) -> None:  # fmt: skip
+    """Compare for ever: at once after a start, then now and then, behind live polls."""
+    source = credential.account.source
+    settle = timedelta(0)  # what was missed while we were down will not come by itself
+    while True:
+        for feed in feeds:
+            health.say("ok", feed.name)
+            await Comparison(credential, feed, store, world).run(settle)
+            health.beat()
+        health.say("waiting")
+        settle = SETTLE
+        await trio.sleep(every)
+        await note_outages(store, world.now() - 2 * timedelta(minutes=1))
+        logger.debug("compares", source=source, feeds=len(feeds))
+
+
+class Comparison:
+    """One feed's past asked for up to now, as a job that outlives a restart."""
+
+    def __init__(
+        self, credential: Credential, feed: Feed, store: Store, world: World
+    ) -> None:
+        self.source = credential.account.source
+        self.feed = feed
+        self.store = store
+        self.world = world
+
+    async def run(self, settle: timedelta) -> None:
+        """Finish what was begun before, then go on to now."""
+        await self._follow()
+        now = self.world.now()
+        if await self._begin(now, now - settle):
+            await self._follow()
+
+    async def _begin(self, now: datetime, until: datetime) -> bool:
+        past = self.feed.past
+        assert past is not None
+        stands = self.store.recall(caught(self.source, self.feed.name)).get("ms")
+        since = now - FIRST if stands is None else moment_of(stands) - OVERLAP
+        since = max(since, now - past.within)
+        parts: Sequence[str] = ()
+        if past.parts:
+            parts = self.store.directory.ids(self.source, "vehicle")
+        if until <= since or (past.parts and not parts):
+            return False
+        await self.store.add_job(
+            add_job(
+                self.source,
+                self.feed,
+                (since, until),
+                parts,
+                millis(now),
+                origin="recovered",
+            )
+        )
+        return True
+
+    async def _follow(self) -> None:
+        """Wait for the job of this comparison, note how far it came, and drop it."""
+        while (job := self._job()) is not None:
+            if job.state in ENDED:
+                if job.state == "done":
+                    until = datetime.fromisoformat(str(job.spec["until"]))
+                    name = caught(self.source, self.feed.name)
+                    await self.store.remember(name, {"ms": millis(until)})
+                await self.store.drop_job(job.id)
+                continue
+            await self.store.bell(self.source).wait()
+
+    def _job(self) -> Job | None:
+        for job in self.store.jobs():
+            spec = (job.target, job.spec.get("origin"), job.spec.get("feed"))
+            if spec == (self.source, "recovered", self.feed.name):
+                return job
+        return None
