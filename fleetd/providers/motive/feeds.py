@@ -65,7 +65,7 @@ class Listing(Struct, frozen=True):
         records = [Record(self.feed, item) for item in items]
         if end.onward is not None:
             return Page(records, token_of(end.onward), more=True)
-        return Page(records, complete=self.evidence and end.whole and end.steady)
+        return Page(records, complete=self.evidence and end.sound)
 
 
 class Windowed(Struct, frozen=True):

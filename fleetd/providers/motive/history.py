@@ -25,7 +25,7 @@ from fleetd.providers.contract import Ask, Page, Turn
 from fleetd.providers.motive.feeds import DAY, day, waits
 from fleetd.providers.motive.paging import complaint
 from fleetd.providers.reading import UNREADABLE, loads, moment, short
-from fleetd.providers.windows import SLACK
+from fleetd.providers.windows import EARLIEST, SLACK
 
 PATH = "/v3/vehicle_locations/"
 LONGEST = timedelta(days=3)  # wide windows take Motive up to 18 s
@@ -185,8 +185,11 @@ def dated(point: bytes) -> datetime | None:
 
 
 def meant(at: datetime, place: Place, turn: Turn) -> bool:
-    """Whether a point lies where its source, or a past window, begins and ends."""
-    return place.floor <= at < (turn.until or FAR)
+    """Whether a point lies where its source, or a past window, begins and ends.
+
+    A clock that was never set says nothing of that.
+    """
+    return at < EARLIEST or place.floor <= at < (turn.until or FAR)
 
 
 def with_vehicle(point: bytes, asked: Ask) -> bytes:

@@ -1,7 +1,7 @@
 """What is asked of Motive, how often, and how far each past can be asked for.
 
 Scopes as https://developer.gomotive.com/reference/oauth-scopes names them (none for fences).
-Motive keeps what its lists show is not published: what is promised here is less.
+How long Motive keeps what its lists show is not published: what is promised here is less.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from msgspec import Raw, Struct
 
 from fleetd.errors import PayloadError
 from fleetd.providers.contract import Ask
-from fleetd.providers.reading import UNREADABLE, count, ident, short, tidied
+from fleetd.providers.reading import UNREADABLE, count, ident, loads, short, words
 
 PER_PAGE = 100  # the most Motive gives
 PRINT = 6  # bytes by which an id is remembered
@@ -71,10 +71,10 @@ def _object(body: bytes, plural: str) -> dict[str, Raw]:
 def unwrapped(item: bytes, singular: str) -> bytes:
     """`{"vehicle": {…}}` without its wrapper."""
     try:
-        inner = _wrapped(item).get(singular)
+        inner = bytes(_wrapped(item).get(singular, b""))
     except UNREADABLE:
         return item
-    return item if inner is None or bytes(inner[:1]) != b"{" else bytes(inner)
+    return inner if inner[:1] == b"{" else item
 
 
 def _counts(page: dict[str, Raw]) -> dict[str, object]:
@@ -105,7 +105,8 @@ def complaint(body: bytes) -> str:
 class Walk(Struct, frozen=True, array_like=True):
     """Where a walk through pages stands; its text is the bookmark between two of them.
 
-    `total` is what the first page said, `seen` the prints of all ids so far.
+    `total` is what every page so far said, None once they differ or a record has no id;
+    `seen` are the prints of all ids.
     """
 
     page: int = 1
@@ -140,14 +141,13 @@ def paged(path: str, walk: Walk, params: dict[str, str]) -> Ask:
 
 
 class Went(Struct, frozen=True):
-    """A walk after a page: where it goes on (None: it is over), and whether it was whole.
+    """A walk after a page: where it goes on, None where it is over.
 
-    `steady` says that its total was the same on every page.
+    It is `sound` where all of the list was seen: as many ids as every page promised.
     """
 
     onward: Walk | None
-    whole: bool = False
-    steady: bool = False
+    sound: bool = False
 
 
 def went(walk: Walk, page: Sheet, tries: int) -> Went:
@@ -160,31 +160,30 @@ def went(walk: Walk, page: Sheet, tries: int) -> Went:
         raise PayloadError(f"page {page.number} where page {walk.page} was asked for")
     size = page.per_page or PER_PAGE
     before = _prints(walk.seen)
-    prints = before | {_print(one) for one in page.items}
-    if len(before) >= MOST_SEEN:
-        prints = before
+    prints = before | {print_of(one) for one in page.items}
+    full = len(before) >= MOST_SEEN
+    onward = _next(walk, page, before if full else prints)
     if page.total is None:
-        over = len(page.items) < size or len(prints) == len(before)
-        return Went(None if over else _next(walk, page, prints))
+        over = full or len(page.items) < size or len(prints) == len(before)
+        return Went(None if over else onward)
     if walk.page * size < page.total:
         if not page.items:
             raise PayloadError(f"page {walk.page} is empty, {page.total} were promised")
-        return Went(_next(walk, page, prints))
-    steady = walk.page == 1 or page.total == walk.total
-    whole = len(prints) >= page.total
-    if whole or walk.tries + 1 >= tries or len(prints) >= MOST_SEEN:
-        return Went(None, whole, steady and len(prints) == page.total)
+        return Went(onward)
+    if len(prints) >= page.total or walk.tries + 1 >= tries or full:
+        return Went(None, len(prints) == page.total == onward.total)
     return Went(Walk(tries=walk.tries + 1))
 
 
 def _next(walk: Walk, page: Sheet, prints: set[bytes]) -> Walk:
-    total = page.total if walk.page == 1 or page.total == walk.total else -1
+    steady = walk.page == 1 or page.total == walk.total
+    total = page.total if steady and all(map(id_of, page.items)) else None
     seen = base64.b64encode(b"".join(sorted(prints))).decode()
     return Walk(walk.page + 1, walk.tries, total, seen)
 
 
 def _prints(seen: str) -> set[bytes]:
-    packed = base64.b64decode(seen, validate=False)
+    packed = base64.b64decode(seen)
     return {packed[at : at + PRINT] for at in range(0, len(packed), PRINT)}
 
 
@@ -197,20 +196,21 @@ class Named(Struct, frozen=True):
 _named = msgspec.json.Decoder(Named).decode
 
 
-def _print(item: bytes) -> bytes:
+def print_of(item: bytes) -> bytes:
     """What a record is remembered by: its id, or all of it where it has none."""
+    told = id_of(item)
+    return hashlib.blake2b(told.encode() if told else item, digest_size=PRINT).digest()
+
+
+def id_of(item: bytes) -> str | None:
+    """The id of a record, in whatever form."""
     try:
-        found: object = _named(item).id
+        found = _named(item).id
     except UNREADABLE:
         found = None
-    if found is None:
-        found = _anyhow(item)
-    told = item if found is None else str(found).encode()
-    return hashlib.blake2b(told, digest_size=PRINT).digest()
-
-
-def _anyhow(item: bytes) -> str | None:
+    if found is not None:
+        return str(found)
     try:
-        return ident(tidied(_any(item)).get("id"))
-    except (PayloadError, AttributeError, *UNREADABLE):
+        return words(loads(item), "id")
+    except PayloadError:
         return None

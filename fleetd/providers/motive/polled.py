@@ -238,16 +238,16 @@ def unwrapped_all(events: Sequence[Raw]) -> Iterator[bytes]:
     """`{"event": {…}}` without its wrapper, each as it came where it has none."""
     for one in events:
         try:
-            found = _event(one).event
+            found = bytes(_event(one).event)
         except UNREADABLE:
-            found = None
-        yield bytes(one if found is None else found)
+            found = b""
+        yield found or bytes(one)
 
 
 class Wrapped(Struct, frozen=True):
     """A duty event in its wrapper."""
 
-    event: Raw | None = None
+    event: Raw = Raw(b"")
 
 
 _event = msgspec.json.Decoder(Wrapped).decode
@@ -259,7 +259,7 @@ def duty(body: bytes) -> Iterator[AnyEvent]:
     A day without events says nothing. The vehicle is the day's only one, while driving.
     """
     told = loads(body)
-    if "event" not in told and objects(told, "events") == []:
+    if "event" not in told and not told.get("events"):
         return
     event, person = inner(told, "event"), driver_of(told, "driver")
     began, ended = moment(event, "start_time"), moment(event, "end_time")

@@ -138,7 +138,8 @@ def degrees(record: Wire, key: str, vehicle: str) -> float | None:
     """A coordinate; null says that there is no fix, anything unreadable is a fault."""
     found = number(record, key)
     if found is None and record.get(key) not in (None, ""):
-        raise PayloadError(f"{key} is no number (vehicle {str(vehicle)[:40]})")
+        at = words(record, "located_at") or ""
+        raise PayloadError(f"{key} is no number (vehicle {vehicle[:40]} at {at[:40]})")
     return found
 
 

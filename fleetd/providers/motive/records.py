@@ -111,7 +111,8 @@ def fault(told: Wire, named: str) -> Fault:
     The vendor has no updated-at here; a closing counts one ms more than an opening
     observed in the same moment, so that it stands last.
     """
-    opened = "closed" not in (words(told, "action") or words(told, "status") or "")
+    way = words(told, "action") or words(told, "status") or ""
+    opened = "closed" not in way.lower()
     seen = when_ms(told, "last_observed_at", "updated_at")
     times = ("last_observed_at", "updated_at", "first_observed_at", *HAPPENED)
     code = words(told, "code", "code_label")

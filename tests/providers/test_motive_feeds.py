@@ -1,0 +1,332 @@
+"""Motive's lists: what each sample means, how they are walked, and what is no page."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleetd.errors import AbsentError, HeldError, PayloadError
+from fleetd.event import Record, stamp
+from fleetd.masking import mask_fields
+from fleetd.providers.contract import Answer, Ask, Feed, Page, Turn
+from fleetd.providers.motive import PROVIDER
+from fleetd.providers.motive.feeds import day
+from fleetd.providers.motive.history import Place, place_of
+from fleetd.providers.motive.paging import Walk, token_of, walk_of
+from fleetd.providers.windows import Window, written
+
+HERE = Path(__file__).parent / "motive"
+NOW = datetime(2026, 5, 12, 20, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+FEEDS = {feed.name: feed for feed in PROVIDER.feeds}
+SAMPLES = sorted(
+    path
+    for path in HERE.glob("*.json")
+    if not path.name.endswith(".events.json") and path.stem.partition("_")[0] in FEEDS
+)
+WHOLE = {"vehicles", "drivers", "places", "locations", "faults"}
+few = settings(max_examples=150, deadline=None)
+
+
+def turn_of(feed: str, page: int = 1, **more: Any) -> Turn:
+    """A turn in which the answer is the page of that number."""
+    token = token_of(Walk(page))
+    bookmark = None
+    if feed in WHOLE:
+        bookmark = token
+    elif feed != "positions":
+        bookmark = written(Window(NOW - DAY, NOW, token))
+    said = {"bookmark": bookmark, "since": NOW - DAY, "part": "2060101"}
+    return Turn(NOW, **(said | more))
+
+
+def take(feed: str, body: bytes, turn: Turn | None = None) -> Page:
+    turn = turn or turn_of(feed)
+    ask = FEEDS[feed].ask(turn)
+    assert ask is not None
+    return FEEDS[feed].unpack(ask, body, turn)
+
+
+def told(record: Record) -> list[Any]:
+    """What a record becomes, or why it does not."""
+    try:
+        events = list(PROVIDER.normalize[record.feed](record.body))
+    except PayloadError as bad:
+        return [{"feed": record.feed, "dead": str(bad)}]
+    return [{"feed": record.feed} | plain(one) for one in events] or [
+        {"feed": record.feed, "empty": True}
+    ]
+
+
+def plain(event: Any) -> dict[str, Any]:
+    fields = {"kind": event.kind} | msgspec.structs.asdict(event)
+    kept = {key: one for key, one in fields.items() if one not in (None, (), {})}
+    return {
+        key: stamp(one) if isinstance(one, datetime) else one
+        for key, one in kept.items()
+    }
+
+
+def meaning(sample: Path, body: bytes) -> dict[str, Any]:
+    feed = sample.stem.partition("_")[0]
+    number = int((re.search(r"_p(\d)", sample.stem) or "01")[1])
+    page = take(feed, body, turn_of(feed, number))
+    events = [one for record in page.records for one in told(record)]
+    found = {"more": page.more, "complete": page.complete, "events": events}
+    return json.loads(json.dumps(found))
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=[path.stem for path in SAMPLES])
+def test_a_sample_means_what_its_golden_file_says(sample):
+    golden = sample.with_suffix(".events.json")
+    found = meaning(sample, sample.read_bytes())
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+
+    assert found == json.loads(golden.read_text())
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=[path.stem for path in SAMPLES])
+def test_a_sample_means_the_same_compact_and_in_any_order_of_keys(sample):
+    def turned(value):
+        if isinstance(value, dict):
+            return {key: turned(value[key]) for key in reversed(value)}
+        return [turned(one) for one in value] if isinstance(value, list) else value
+
+    body = json.loads(sample.read_bytes())
+    compact = json.dumps(turned(body), separators=(",", ":")).encode()
+
+    assert meaning(sample, compact) == meaning(sample, sample.read_bytes())
+
+
+def test_every_feed_has_samples_and_every_golden_its_sample():
+    named = {path.stem.partition("_")[0] for path in SAMPLES}
+    goldens = {path.name for path in HERE.glob("*.events.json")}
+    samples = {path.stem + ".events.json" for path in SAMPLES}
+
+    assert named == set(FEEDS)
+    assert {one for one in goldens if not one.startswith("webhook_")} == samples
+
+
+def items(feed: str, *ids: object, **more: Any) -> dict[str, Any]:
+    plural, singular = {
+        "vehicles": ("vehicles", "vehicle"),
+        "drivers": ("users", "user"),
+        "trips": ("driving_periods", "driving_period"),
+    }[feed]
+    began = {"start_time": "2026-05-12T10:00:00Z", "number": "x"}
+    listed = [{singular: {"id": one} | began} for one in ids]
+    said = {"per_page": 2, "page_no": 1, "total": len(ids)} | more
+    return {plural: listed, "pagination": said}
+
+
+def walked(feed: str, pages: list[dict[str, Any]], turn: Turn) -> list[Page]:
+    """The pages of a walk, each asked for where the one before left off."""
+    found = []
+    for page in pages:
+        ask = FEEDS[feed].ask(turn)
+        assert ask is not None
+        assert ask.params["page_no"] == str(page["pagination"]["page_no"])
+        found.append(FEEDS[feed].unpack(ask, json.dumps(page).encode(), turn))
+        turn = msgspec.structs.replace(turn, bookmark=found[-1].bookmark)
+    return found
+
+
+def test_a_listing_is_complete_when_its_distinct_ids_are_as_many_as_it_says():
+    pages = [
+        items("vehicles", 1, 2, total=5),
+        items("vehicles", 3, 4, page_no=2, total=5),
+        items("vehicles", 5, page_no=3, total=5),
+    ]
+
+    found = walked("vehicles", pages, Turn(NOW))
+
+    assert [(page.more, page.complete) for page in found] == [
+        (True, False),
+        (True, False),
+        (False, True),
+    ]
+    assert found[-1].bookmark is None
+
+
+def test_a_listing_that_shifted_between_pages_is_read_again_and_then_left_incomplete():
+    shifted = [
+        items("vehicles", 1, 2, total=4),
+        items("vehicles", 2, 3, page_no=2, total=4),  # a new one pushed 2 over
+    ]
+
+    found = walked("vehicles", shifted * 3, Turn(NOW))
+
+    assert [page.more for page in found] == [True, True, True, True, True, False]
+    assert not any(page.complete for page in found)
+    assert found[-1].bookmark is None
+
+
+def test_a_listing_that_was_read_again_and_then_agreed_is_complete():
+    pages = [
+        items("vehicles", 1, 2, total=3),
+        items("vehicles", 2, page_no=2, total=3),
+        items("vehicles", 1, 2, total=3),
+        items("vehicles", 3, page_no=2, total=3),
+    ]
+
+    found = walked("vehicles", pages, Turn(NOW))
+
+    assert [page.complete for page in found] == [False, False, False, True]
+
+
+def test_a_listing_whose_total_changed_on_the_way_is_no_evidence():
+    pages = [
+        items("vehicles", 1, 2, total=5),  # 2 goes, 3 shifts to the first page: unseen
+        items("vehicles", 4, 5, page_no=2, total=4),
+    ]
+
+    found = walked("vehicles", pages, Turn(NOW))
+
+    assert not found[-1].complete
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        items("vehicles", page_no=2, total=9),
+        items("vehicles", 3, 4, page_no=1, total=9),
+        items("vehicles", 3, 4, page_no=7, total=9),
+    ],
+)
+def test_an_empty_or_another_page_than_was_asked_for_is_an_error_not_an_end(page):
+    with pytest.raises(PayloadError):
+        take("vehicles", json.dumps(page).encode(), turn_of("vehicles", 2))
+
+
+def test_a_list_that_says_no_total_ends_with_a_short_page_and_proves_nothing():
+    whole = {"vehicles": [{"vehicle": {"id": n}} for n in range(100)]}
+    short = {"vehicles": [{"vehicle": {"id": 100}}]}
+
+    first = take("vehicles", json.dumps(whole).encode())
+    again = FEEDS["vehicles"].unpack(
+        Ask(""), json.dumps(whole).encode(), Turn(NOW, first.bookmark)
+    )
+    last = FEEDS["vehicles"].unpack(
+        Ask(""), json.dumps(short).encode(), Turn(NOW, first.bookmark)
+    )
+
+    assert (first.more, again.more, last.more) == (True, False, False)
+    assert not (first.complete or again.complete or last.complete)
+
+
+def test_a_page_smaller_than_asked_for_goes_by_its_own_size():
+    first = take("vehicles", json.dumps(items("vehicles", 1, 2, total=5)).encode())
+
+    assert first.more
+    assert walk_of(first.bookmark).page == 2
+
+
+NO_PAGES = [
+    b"<!DOCTYPE html><html>down</html>", b"", b"null", b"[]", b"{}", b'"x"', b"7",
+    b'{"error_message":"Too many requests"}', b'{"success":false}', b'{"%s":null}',
+    b'{"%s":{}}', b'{"%s":"none"}', b'{"%s":[{}', b"\xff\xfe", b'{"%s":[{"a":1}',
+    b'{"pagination":{"total":0}}',
+]  # fmt: skip
+PLURALS = {
+    "vehicles": "vehicles", "drivers": "users", "places": "geofences",
+    "locations": "vehicles", "positions": "vehicle_locations",
+    "trips": "driving_periods", "idling": "idle_events",
+    "violations": "hos_violations", "duty": "logs", "faults": "fault_codes",
+    "inspections": "inspection_reports", "safety": "driver_performance_events",
+    "speeding": "speeding_events", "geofences": "geofence_events",
+    "fuel": "fuel_purchases", "deliveries": "company_webhook_requests",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+@pytest.mark.parametrize("body", NO_PAGES)
+def test_what_is_no_page_is_an_error_and_never_an_empty_list(feed, body):
+    body = body.replace(b"%s", PLURALS[feed].encode())
+
+    with pytest.raises(PayloadError) as bad:
+        take(feed, body)
+
+    assert len(str(bad.value)) < 200
+
+
+def test_the_vendors_own_words_say_why_there_is_no_list():
+    with pytest.raises(PayloadError, match="Too many requests"):
+        take("vehicles", b'{"error_message":" Too many\\nrequests "}')
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_half_a_page_is_an_error(feed):
+    whole = next(path for path in SAMPLES if path.stem.startswith(feed)).read_bytes()
+
+    with pytest.raises(PayloadError):
+        take(feed, whole[: len(whole) // 2])
+
+
+@pytest.mark.parametrize("feed", [one for one in FEEDS if one not in WHOLE])
+def test_a_window_ends_where_the_next_begins_and_its_bookmark_moves(feed):
+    turn = Turn(NOW, since=NOW - 20 * DAY, part="2060101")
+    empty = {
+        PLURALS[feed]: [],
+        "pagination": {"per_page": 100, "page_no": 1, "total": 0},
+    }
+    body, asked = json.dumps(empty).encode(), []
+    for _ in range(30):
+        ask = FEEDS[feed].ask(turn)
+        asked.append(ask)
+        page = FEEDS[feed].unpack(ask, body, turn)
+        turn = Turn(NOW, page.bookmark, part="2060101")
+        if not page.more:
+            break
+
+    assert not page.more
+    assert len({json.dumps(dict(one.params)) for one in asked}) == len(asked)
+    assert all("." not in one for ask in asked for one in ask.params.values())
+
+
+def test_driving_periods_are_never_asked_for_more_than_30_days_or_the_future():
+    for since in (HOUR, DAY, 40 * DAY, 400 * DAY):
+        turn = Turn(NOW, since=NOW - since, lookback=90 * DAY)
+        while (ask := FEEDS["trips"].ask(turn)) is not None:
+            first, last = (
+                datetime.fromisoformat(str(ask.params[one])).replace(tzinfo=UTC)
+                for one in ("start_date", "end_date")
+            )
+            page = FEEDS["trips"].unpack(ask, b'{"driving_periods":[],"total":0}', turn)
+
+            assert timedelta(0) <= last - first < timedelta(days=30)
+            assert last <= NOW
+            if not page.more:
+                break
+            turn = Turn(NOW, page.bookmark)
+
+
+def test_company_days_are_asked_for_a_day_wider_on_each_side():
+    turn = Turn(NOW, since=NOW - 5 * DAY, until=NOW - 3 * DAY)
+
+    asked = FEEDS["idling"].ask(turn)
+
+    assert asked.params["start_date"] == day(NOW - 6 * DAY)
+    assert asked.params["end_date"] == day(NOW - 2 * DAY)
+
+
+@pytest.mark.parametrize("feed", [one for one in FEEDS if FEEDS[one].past])
+def test_a_past_window_keeps_only_what_lies_in_it_whatever_the_vendor_sends(feed):
+    sample = HERE / f"{feed}.json"
+    body = (sample if sample.exists() else HERE / f"{feed}_p1.json").read_bytes()
+    past = FEEDS[feed].past
+    within = Turn(NOW, since=NOW - 2 * DAY, until=NOW + DAY, part="2060101")
+    without = Turn(NOW, since=NOW - 2 * DAY, until=NOW - 36 * HOUR, part="2060101")
+
+    assert past.unpack(past.ask(within), body, within).records
+    if feed != "fuel":
+        assert not past.unpack(past.ask(without), body, without).records
