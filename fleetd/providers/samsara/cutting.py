@@ -7,7 +7,8 @@ never an empty list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import msgspec
@@ -15,7 +16,7 @@ from msgspec import Raw, Struct
 
 from fleetd.errors import PayloadError
 from fleetd.event import Record
-from fleetd.providers.reading import UNREADABLE, short
+from fleetd.providers.reading import UNREADABLE, recased, short
 
 SAID = 120  # of what the vendor says of itself
 
@@ -41,6 +42,8 @@ class Complaint(Struct, frozen=True):
 
 
 _sheet = msgspec.json.Decoder(Sheet).decode
+_loose = msgspec.json.Decoder(dict[str, Raw]).decode
+_items = msgspec.json.Decoder(list[Raw]).decode
 _complaint = msgspec.json.Decoder(Complaint).decode
 
 
@@ -76,64 +79,84 @@ def _envelope(body: bytes) -> Sheet:
         raise no_page(body, bad) from bad
 
 
-def cut_series(feed: str, series: str, *carried: str) -> Cut:
-    """Every item of the list that each item holds under `series` is a record.
+class Series:
+    """Every item of the list that each item of a page holds under `series` is a record.
 
     It becomes `{carried..., "<series>": item}`, put together from the bytes as they came.
-    An item that is not of that shape is a record as it stands: its normalizer says why
-    it cannot be read, and its neighbours stand.
+    `rare` is carried where it is there. A parent that lacks something, or says it in
+    another case, is read with more care and its neighbours stand; what is not of that
+    shape at all is a record as it is, and its normalizer says why it cannot be read.
     """
-    return Series(feed, series, carried)
 
-
-class Series:
-    """The machine for one such list: what stands around the items is read only once."""
-
-    def __init__(self, feed: str, series: str, carried: Sequence[str]) -> None:
-        names = [f"c{n}" for n in range(len(carried))]
+    def __init__(
+        self, feed: str, series: str, *carried: str, rare: Sequence[str] = ()
+    ) -> None:
+        keys = (*carried, *rare)
+        names = [f"c{n}" for n in range(len(keys))]
         fields: list[tuple[str, Any, Any]] = [(one, Raw, Raw()) for one in names]
         fields.append(("series", list[Raw] | None, None))
-        wire = dict(zip((*names, "series"), (*carried, series), strict=True))
+        wire = dict(zip((*names, "series"), (*keys, series), strict=True))
         parent: Any = msgspec.defstruct("Parent", fields, rename=wire, frozen=True)
         whole: Any = msgspec.defstruct(
             "Whole", [("data", list[parent]), ("pagination", Pagination)], frozen=True
         )
-        self._feed = feed
+        self._feed, self._series, self._keys = feed, series, keys
         self._page = msgspec.json.Decoder(whole).decode
-        self._one = msgspec.json.Decoder(parent).decode
-        self._labels = [(one, f'"{wire[one]}":'.encode()) for one in names]
+        self._labels = [(f'"{one}":'.encode(), one in carried) for one in keys]
+        self._values = attrgetter(*names, "series")
         self._key = f'"{series}":'.encode()
 
     def __call__(self, body: bytes) -> tuple[Sequence[Record], Pagination]:
         try:
             page = self._page(body)
         except msgspec.ValidationError:
-            return self._one_by_one(body)
+            return self._carefully(body)
         except UNREADABLE as bad:
             raise no_page(body, bad) from bad
         records: list[Record] = []
         for one in page.data:
-            records += self._parts(one)
+            *values, items = self._values(one)
+            if items is None:
+                return self._carefully(body)
+            head, whole = self._head(values)
+            if not whole:
+                return self._carefully(body)
+            records += self._parts(head, items)
         return records, page.pagination
 
-    def _parts(self, one: Any) -> list[Record]:
-        head = b"{"
-        for name, label in self._labels:
-            if value := bytes(getattr(one, name)):
+    def _head(self, values: Sequence[Any]) -> tuple[bytes, bool]:
+        """What stands before each item, and whether nothing is missing there."""
+        head, whole = b"{", True
+        for (label, needed), value in zip(self._labels, values, strict=True):
+            if value:
                 head += label + value + b","
-        head += self._key
-        feed = self._feed
-        return [Record(feed, head + item + b"}") for item in one.series or ()]
+            elif needed:
+                whole = False
+        return head + self._key, whole
 
-    def _one_by_one(self, body: bytes) -> tuple[Sequence[Record], Pagination]:
+    def _parts(self, head: bytes, items: Iterable[Raw]) -> list[Record]:
+        feed = self._feed
+        return [Record(feed, head + item + b"}") for item in items]
+
+    def _carefully(self, body: bytes) -> tuple[Sequence[Record], Pagination]:
         page = _envelope(body)
         records: list[Record] = []
         for one in page.data:
             try:
-                records += self._parts(self._one(one))
+                records += self._parts_of(_loose(one))
             except UNREADABLE:
                 records.append(Record(self._feed, bytes(one)))
         return records, page.pagination
+
+    def _parts_of(self, told: dict[str, Raw]) -> list[Record]:
+        """The parts of one parent, whatever the case of its keys; one alone is a list."""
+        told = {recased(key): value for key, value in told.items()} | told
+        values = [told.get(key, Raw()) for key in self._keys]
+        series = bytes(told.get(self._series, b"null"))
+        if series == b"null":
+            return []
+        items = [Raw(series)] if series[:1] == b"{" else _items(series)
+        return self._parts(self._head(values)[0], items)
 
 
 Cut: TypeAlias = Callable[[bytes], tuple[Sequence[Record], Pagination]]

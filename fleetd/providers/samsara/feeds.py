@@ -17,7 +17,7 @@ from fleetd.providers.contract import (
     Past,
 )
 from fleetd.providers.samsara import listed, positions, stats
-from fleetd.providers.samsara.cutting import cut_series, cut_whole
+from fleetd.providers.samsara.cutting import Series, cut_whole
 from fleetd.providers.samsara.pages import (
     DAY,
     KEPT,
@@ -67,7 +67,7 @@ DECORATIONS = "engineStates,obdOdometerMeters"  # two at most
 GPS = Stats("gps", positions.split, DECORATIONS)
 STATES = Stats("engineStates", stats.split_engine)
 CODES = Stats("faultCodes", stats.split_faults)
-VIOLATIONS = cut_series("violations", "violations", "driver", "vehicle")
+VIOLATIONS = Series("violations", "violations", rare=("driver", "vehicle"))
 
 
 def listing(name: str, kind: str, scope: str, pages: Listing | Sweep) -> Feed:
@@ -209,7 +209,7 @@ FEEDS = (
     windowed(
         "duty", "duty", "Read ELD Hours of Service (US)", 300.0, DAY,
         Windows(
-            "/fleet/hos/logs", cut_series("duty", "hosLogs", "driver"), 7 * DAY,
+            "/fleet/hos/logs", Series("duty", "hosLogs", "driver"), 7 * DAY,
             tier="duty", tags="tagIds",
         ),
     ),

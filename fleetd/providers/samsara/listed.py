@@ -12,7 +12,6 @@ from typing import Any
 
 from fleetd.errors import PayloadError
 from fleetd.event import (
-    MILES_PER_METRE,
     AnyEvent,
     Duty,
     Engine,
@@ -32,6 +31,7 @@ from fleetd.providers.reading import (
     objects,
     print_of,
     snake,
+    texts,
     when_ms,
     words,
 )
@@ -41,6 +41,7 @@ from fleetd.providers.samsara.kinds import SEVERITIES, STATUSES, Severity, mph
 from fleetd.providers.samsara.told import Told, Who, driver_of, vehicle_of, who
 
 SECRETS = frozenset({"secretKey"})
+METRES_PER_MILE = 1609.344
 HOUR_MS = 3_600_000
 FOREVER = 9000  # a year: some write an end that never comes as 9999
 
@@ -95,7 +96,7 @@ def trip(body: bytes) -> Iterator[AnyEvent]:
         type="trip",
         started_at=started,
         ended_at=ended,
-        distance_miles=None if metres is None else metres * MILES_PER_METRE,
+        distance_miles=None if metres is None else metres / METRES_PER_MILE,
         duration_s=seconds(started, ended),
         start_place=spoken(first),
         end_place=spoken(last),
@@ -133,6 +134,7 @@ def safety(body: bytes) -> Iterator[AnyEvent]:
         raise PayloadError(f"startMs is missing (event {words(told, 'id')})"[:160])
     listed = objects(told, "behaviorLabels")
     labels = [label for one in listed if (label := words(one, "label", "name"))]
+    labels = labels or list(texts(told, "behaviorLabels"))
     kind, grade = behaviour([snake(one) for one in labels])
     speeding, spot = inner(told, "speedingMetadata"), inner(told, "location")
     state = words(told, "eventState")
@@ -286,7 +288,7 @@ def after(started: datetime, ms: float) -> datetime:
     try:
         return started + timedelta(milliseconds=ms)
     except OverflowError as bad:
-        raise PayloadError(f"a duration of {ms:.0f} ms from {stamp(started)}") from bad
+        raise PayloadError(f"a duration of {ms:g} ms from {stamp(started)}") from bad
 
 
 def seconds(started: datetime, ended: datetime | None) -> float | None:

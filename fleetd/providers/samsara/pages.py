@@ -234,7 +234,7 @@ class Windows(Struct, frozen=True):
     path: str
     cut: Cut
     longest: timedelta
-    begins: timedelta = timedelta(0)
+    begins: timedelta = timedelta(hours=1)
     shortest: timedelta = timedelta(0)
     fixed: tuple[tuple[str, str], ...] = ()
     tier: str = ""

@@ -16,7 +16,6 @@ from msgspec import Struct
 
 from fleetd.errors import PayloadError
 from fleetd.event import (
-    MILES_PER_METRE,
     AnyEvent,
     Position,
     millis,
@@ -25,7 +24,7 @@ from fleetd.event import (
 )
 from fleetd.providers import reading
 from fleetd.providers.reading import Wire, inner, moment, number, objects, words
-from fleetd.providers.samsara.cutting import cut_series
+from fleetd.providers.samsara.cutting import Series
 from fleetd.providers.samsara.told import vin
 
 STATES: dict[str, Literal["On", "Off", "Idle"]] = {
@@ -34,7 +33,8 @@ STATES: dict[str, Literal["On", "Off", "Idle"]] = {
     "idle": "Idle",
 }
 ENGINE, OBD, GPS = "engineStates", "obdOdometerMeters", "gpsOdometerMeters"
-split = cut_series("positions", "gps", "id", "name", "externalIds", ENGINE, OBD, GPS)
+METRES_PER_MILE = 1609.344
+split = Series("positions", "gps", "id", "name", "externalIds", rare=(ENGINE, OBD, GPS))
 
 
 class Engine(Struct, frozen=True, gc=False):
@@ -106,9 +106,9 @@ def position(body: bytes) -> Iterable[AnyEvent]:
     if at.tzinfo is not UTC or at.year == 1 or not named:
         return (lenient(reading.loads(body)),)
     beside, geo = gps.decorations, gps.reverseGeo
-    place = geo.formattedLocation if geo is not None else None
-    if not place and gps.address is not None:
-        place = gps.address.name
+    place = trimmed(geo.formattedLocation) if geo is not None else None
+    if place is None and gps.address is not None:
+        place = trimmed(gps.address.name)
     turned, state, metres = gps.headingDegrees, None, None
     if beside is not None:
         engine, odometer = beside.engineStates, beside.obdOdometerMeters
@@ -121,17 +121,22 @@ def position(body: bytes) -> Iterable[AnyEvent]:
             id=f"{named}@{millis(at)}",
             at=at,
             vehicle=named,
-            number=(name.strip() or None) if name else None,
+            number=trimmed(name),
             vin=None if ids is None else vin_of(ids.vin),
             latitude=gps.latitude,
             longitude=gps.longitude,
             speed_mph=gps.speedMilesPerHour,
-            heading_degrees=turned if turned is None else turned % 360.0,
+            heading_degrees=reading.heading(turned),
             engine_state=state,
-            location_description=(place.strip() or None) if place else None,
-            odometer=None if metres is None else metres * MILES_PER_METRE,
+            location_description=place,
+            odometer=None if metres is None else metres / METRES_PER_MILE,
         ),
     )
+
+
+def trimmed(text: str | None) -> str | None:
+    """A text without blanks around it; empty is null."""
+    return (text.strip() or None) if text else None
 
 
 def lenient(told: Wire) -> Position:
@@ -160,7 +165,7 @@ def lenient(told: Wire) -> Position:
         engine_state=STATES.get(str(beside(told, gps, ENGINE, at)).strip().lower()),
         location_description=words(inner(gps, "reverseGeo"), "formattedLocation")
         or words(inner(gps, "address"), "name"),
-        odometer=None if found is None else found * MILES_PER_METRE,
+        odometer=None if found is None else found / METRES_PER_MILE,
     )
 
 

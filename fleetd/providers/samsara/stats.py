@@ -24,13 +24,13 @@ from fleetd.providers.reading import (
     snake,
     words,
 )
-from fleetd.providers.samsara.cutting import cut_series
+from fleetd.providers.samsara.cutting import Series
 from fleetd.providers.samsara.kinds import CODE_LISTS, fault_id, j1939, lamp, obd
 from fleetd.providers.samsara.told import Who, vehicle_of
 
 CARRIED = ("id", "name", "externalIds")
-split_engine = cut_series("engine", "engineStates", *CARRIED)
-split_faults = cut_series("faults", "faultCodes", *CARRIED)
+split_engine = Series("engine", "engineStates", *CARRIED)
+split_faults = Series("faults", "faultCodes", *CARRIED)
 
 
 def engine(body: bytes) -> Iterator[AnyEvent]:
@@ -51,7 +51,9 @@ def faults(body: bytes) -> Iterator[AnyEvent]:
     """Each code of a reading; the same code later is a revision of it."""
     told = loads(body)
     whose, reading, at = head(told, "faultCodes")
-    found = {one["id"]: one for one in codes(whose["vehicle"], reading)}
+    found: dict[str, dict[str, Any]] = {}
+    for one in codes(whose["vehicle"], reading):
+        found.setdefault(one["id"], one)
     for one in found.values():
         yield Fault(**whose, **one, at=at, revision=millis(at), type="on")
     if not found:
