@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from fleetd.event import (
     CODES,
@@ -14,6 +15,7 @@ from fleetd.event import (
     MPH_PER_KPH,
     AnyEvent,
     Driver,
+    Duty,
     Engine,
     Position,
     Vehicle,
@@ -22,7 +24,7 @@ from fleetd.event import (
 
 KEPT = 64  # facts of one name and vehicle; the oldest go
 MILES_PER_KM = MPH_PER_KPH
-LASTING = frozenset({"vin", "number", "plate", "metric"})
+LASTING = frozenset({"vin", "number", "plate", "metric", "groups"})
 STATES = {"on": "On", "off": "Off", "idle": "Idle"}
 
 
@@ -33,6 +35,14 @@ class Learned(Struct, frozen=True):
     name: str
     at_ms: int
     value: str
+
+
+class Unit(Struct, frozen=True):
+    """What the operator's own list says of a vehicle; empty where it does not."""
+
+    number: str = ""
+    vin: str = ""
+    plate: str = ""
 
 
 class Standing(Struct, frozen=True):
@@ -68,6 +78,15 @@ class Directory:
         self._facts: dict[tuple[str, str], dict[str, list[tuple[int, str]]]] = {}
         self._records: dict[tuple[str, int, str], Standing] = {}
         self._ids: dict[tuple[str, int], dict[str, None]] = {}  # in order of coming
+        self._roster: Mapping[tuple[str, str], Unit] = {}
+
+    def adopt(self, roster: Mapping[tuple[str, str], Unit]) -> None:
+        """Go by the operator's own list from now on: (source, vehicle) → what it says.
+
+        Its fleet number wins, since it is the fleet that gives them; its VIN fills in
+        where the vendor has none.
+        """
+        self._roster = roster
 
     def put(
         self, source: str, vehicle: str, name: str, at_ms: int, value: str | None
@@ -132,6 +151,11 @@ class Directory:
             changes["vin"] = vin
         if event.number is None and (number := _at(facts.get("number"), at_ms)):
             changes["number"] = number
+        if self._roster and (unit := self._roster.get((source, event.vehicle))):
+            if unit.number:
+                changes["number"] = unit.number
+            if unit.vin and event.vin is None:
+                changes.setdefault("vin", unit.vin)
         if type(event) is not Position:
             return
         if event.driver is None and (both := _at(facts.get("driver"), at_ms)):
@@ -142,21 +166,37 @@ class Directory:
         if event.units != "us":
             changes |= _units(event, _at(facts.get("metric"), at_ms))
 
-    def learn(self, source: str, event: AnyEvent, at_ms: int) -> list[Learned]:
-        """The facts in an event that are not known yet; nothing is changed here."""
+    def groups(self, source: str, vehicle: str) -> tuple[str, ...] | None:
+        """What a vehicle belongs to, by the newest word of it; None where there is none."""
+        facts = self._facts.get((source, vehicle), NOTHING).get("groups")
+        if not facts:
+            return None
+        return tuple(one for one in facts[-1][1].split("\n") if one)
+
+    def learn(
+        self, source: str, event: AnyEvent, at_ms: int, *, whole: bool = False
+    ) -> list[Learned]:
+        """The facts in an event that are not known yet; nothing is changed here.
+
+        `whole` says that a record holds all there is: what it does not name is not so.
+        """
         if isinstance(event, Driver):
             return self._names(source, event, at_ms)
         vehicle = event.vehicle
         if vehicle is None:
             return []
         facts = self._facts.get((source, vehicle), NOTHING)
+        if self._roster and (unit := self._roster.get((source, vehicle))):
+            event = _without(event, unit)
+        if type(event) is Duty and event.type == "assignment":
+            return _assigned(vehicle, event, facts)
         if type(event) is Position and _old_news(event, facts, at_ms):
             return []
         first = _first(event, at_ms)
         return [
             Learned(vehicle, name, _since(name, when, first, facts), value)
-            for name, when, value in _said(event, at_ms)
-            if _at(facts.get(name), when) != value
+            for name, when, value in _said(event, at_ms, whole=whole)
+            if (_at(facts.get(name), when) or "") != value or name not in facts
         ]
 
     def _names(self, source: str, driver: Driver, at_ms: int) -> list[Learned]:
@@ -207,10 +247,49 @@ def _first(event: AnyEvent, at_ms: int) -> int:
     return at_ms if event.at is not None else 0
 
 
-def _said(event: AnyEvent, at_ms: int) -> list[tuple[str, int, str]]:
+def _without(event: AnyEvent, unit: Unit) -> AnyEvent:
+    """The event less what our own list put into it: that is no fact of the vendor's."""
+    changes: dict[str, Any] = {}
+    if event.number is not None and event.number == unit.number:
+        changes["number"] = None
+    if event.vin is not None and event.vin == unit.vin:
+        changes["vin"] = None
+    return replace(event, **changes) if changes else event
+
+
+def _assigned(vehicle: str, event: Duty, facts: Facts) -> list[Learned]:
+    """Who drives from when on, and that nobody does from its end on.
+
+    Unless somebody else is known to drive by then.
+    """
+    if event.driver is None or event.started_at is None:
+        return []
+    who, start = f"{event.driver}\n{event.driver_name or ''}", millis(event.started_at)
+    drives = facts.get("driver")
+    learned = []
+    if _person(_at(drives, start)) != event.driver:
+        learned.append(Learned(vehicle, "driver", start, who))
+    if event.ended_at is not None and (end := millis(event.ended_at)) > start:
+        later = next((one for one in drives or () if start < one[0] <= end), None)
+        if later is None or (
+            _person(_at(drives, end)) == event.driver and later[0] != end
+        ):
+            learned.append(Learned(vehicle, "driver", end, ""))
+    return learned
+
+
+def _person(both: str | None) -> str | None:
+    return both.partition("\n")[0] if both else None
+
+
+def _said(
+    event: AnyEvent, at_ms: int, *, whole: bool = False
+) -> list[tuple[str, int, str]]:
     """(name, from when, value) of everything an event says of its vehicle."""
     said: list[tuple[str, int, str]] = []
     if isinstance(event, Vehicle):
+        if event.groups or (whole and not event.removed):
+            said.append(("groups", at_ms, "\n".join(event.groups)))
         if event.metric_units is not None:
             said.append(("metric", at_ms, "1" if event.metric_units else "0"))
     elif isinstance(event, Engine) and event.type in STATES:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from fleetd import secrets, when
 from fleetd.config.read import Reader
 from fleetd.config.report import Report, Where, lines_of
+from fleetd.config.roster import read_roster
 from fleetd.config.shape import (
     Auth,
     Daemon,
@@ -24,6 +25,7 @@ from fleetd.config.shape import (
     Source,
     Status,
     Store,
+    Vehicles,
     Webhooks,
     keys_in,
 )
@@ -67,6 +69,7 @@ __all__ = [
     "Status",
     "Store",
     "Url",
+    "Vehicles",
     "Webhooks",
     "configured",
     "find",
@@ -86,6 +89,7 @@ ROOMS: dict[str, type[Struct]] = {
     "webhooks": Webhooks,
     "status": Status,
     "store": Store,
+    "vehicles": Vehicles,
 }
 TABLES = (*ROOMS, "sources", "sinks")
 AT_LINE = re.compile(r" \(at line (\d+), column (\d+)\)$")
@@ -232,8 +236,9 @@ def fitted(house: House, vendor: Load, sink: Load) -> House:
     sinks = {
         name: _fit_sink(reader, table, sink) for name, table in house.sinks.items()
     }
+    roster = read_roster(house, vendor, report)
     report.end()
-    return msgspec.structs.replace(house, sources=sources, sinks=sinks)
+    return msgspec.structs.replace(house, sources=sources, sinks=sinks, roster=roster)
 
 
 def _fit_source(reader: Reader, source: Source, vendor: Load) -> Source:
@@ -272,6 +277,10 @@ def _useless(source: Source, provider: Any) -> Iterator[tuple[str, str]]:
             yield "feeds", unknown("feed", feed, feeds)
     if source.token is not None and not feeds:
         yield "token", f"{source.provider} has nothing to poll"
+    if source.org is not None and provider.whoami is None:
+        yield "org", f"{source.provider} does not say whose account it is"
+    if source.lookback is not None and not feeds:
+        yield "lookback", f"{source.provider} has nothing to poll"
     if source.receives and provider.webhook is None:
         key = "auth" if source.webhook_secret is None else "webhook_secret"
         yield key, f"{source.provider} sends no webhooks"

@@ -139,7 +139,8 @@ def _provider(board: Board, source: str) -> Provider:
 
 def _arrival(board: Board, source: str, provider: Provider, now: int) -> Arrival:
     trusted = board.clock.trusted
-    return Arrival(source, provider, now, "recovered", trusted_clock=trusted)
+    tags = board.house.sources[source].wanted
+    return Arrival(source, provider, now, "recovered", trusted_clock=trusted, tags=tags)
 
 
 def _request(headers: dict[str, str], body: bytes) -> Request:

@@ -12,7 +12,7 @@ from msgspec.structs import replace as with_
 from fleetd import when
 from fleetd.errors import UsageError
 from fleetd.event import CODES, KINDS, LANES, millis, moment_of, stamp
-from fleetd.store import Job, look, stats
+from fleetd.store import Job, look, stats, units
 from fleetd.store.counting import Names, count_waiting
 from fleetd.store.jobs import AddJob
 from fleetd.store.look import Filter
@@ -100,7 +100,7 @@ async def _vehicles(board: Board, vehicle: str, sources: list[str]) -> list[str]
     if not vehicle:
         return []
     typed = Filter(sources=frozenset(sources), vehicle=vehicle)
-    found = await board.store.reading(lambda reader: look.narrowed(reader.db, typed))
+    found = await board.store.reading(lambda reader: units.narrowed(reader.db, typed))
     ids = sorted({glob.escape(unit) for _, unit in found.units or ()})
     return [vehicle, *ids]
 

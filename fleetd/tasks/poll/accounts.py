@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fleetd import when
 from fleetd.config import House, Source
@@ -30,6 +30,11 @@ def _account(name: str, source: Source, provider: Provider) -> Account:
         source.token.reveal if source.token else None,
         way=way_of(source),
         receives=source.receives,
+        tags=source.tags,
+        wanted=source.wanted,
+        org=source.org or "",
+        remove_after=source.remove_after,
+        remove_brake=source.remove_brake,
     )
 
 
@@ -42,7 +47,11 @@ def plans_of(house: House, account: Account) -> Iterator[Plan]:
     for feed in feeds:
         every = source.feeds.get(feed.name) if source.feeds else None
         after = frozenset() if feed.listing else listings
-        yield Plan(account.source, feed, float(every or feed.every), since, after=after)
+        behind = feed.lookback
+        if source.lookback is not None:
+            behind = timedelta(seconds=float(source.lookback))
+        pace = float(every or feed.every)
+        yield Plan(account.source, feed, pace, since, behind, after)
 
 
 def _wanted(feed: Feed, source: Source) -> bool:

@@ -16,7 +16,8 @@ DAWN = datetime.min.replace(tzinfo=UTC)
 class Account(Struct, frozen=True):
     """One source's account at its vendor, and the way there.
 
-    `tags` narrow what it takes, `org` is whose account it has to be. `receives` says
+    `tags` narrow what it takes (`wanted` as they are compared), `org` is whose account
+    it has to be. `receives` says
     that its webhooks arrive as well.
     """
 
@@ -27,6 +28,7 @@ class Account(Struct, frozen=True):
     way: Way = Way()
     receives: bool = False
     tags: tuple[str, ...] = ()
+    wanted: frozenset[str] = frozenset()
     org: str = ""
     remove_after: int = 3
     remove_brake: float = 0.1
@@ -41,14 +43,14 @@ class Plan(Struct, frozen=True):
     """How one feed of one source is polled.
 
     `after` are the listings that come before its very first question, so that what it
-    brings can be filled from them.
+    brings can be filled from them. `behind` is how far behind its bookmark it reads again.
     """
 
     source: str
     feed: Feed
     every: float
     since: Callable[[datetime], datetime] | None = None
-    lookback: timedelta | None = None
+    behind: timedelta = timedelta(0)
     after: frozenset[str] = frozenset()
 
     def begins(self, now: datetime) -> datetime:
@@ -56,8 +58,3 @@ class Plan(Struct, frozen=True):
         if self.since is not None:
             return self.since(now)
         return DAWN if self.feed.begins is None else now - self.feed.begins
-
-    @property
-    def behind(self) -> timedelta:
-        """How far behind its bookmark it reads again."""
-        return self.feed.lookback if self.lookback is None else self.lookback
