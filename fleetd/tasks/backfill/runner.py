@@ -206,7 +206,8 @@ class Walk:
         if isinstance(bad, TransientError):
             await trio.sleep(max(bad.after or 0.0, self._backoff.failed()))
             return
-        with trio.move_on_after(HELD_RETRY):
+        passing = isinstance(bad, UnreadableError)
+        with trio.move_on_after(self._backoff.failed() if passing else HELD_RETRY):
             while job.running:
                 await job.store.bell(job.source).wait()
 

@@ -192,6 +192,7 @@ class Poller:
         holds, name = self.credential.holds, self.feed.name
         self.health.say("ok")
         self.health.beat()
+        self._backoff.succeeded()
         await holds.free(name)
         if part:
             await holds.free(name, part=part)
@@ -267,6 +268,8 @@ class Poller:
             await self.credential.refused(str(bad))
             return 0.0
         await self._hold(bad, "")
+        if isinstance(bad, UnreadableError):  # most often a proxy's, and soon over
+            return self._backoff.failed()
         return HELD_RETRY
 
     async def _part_held(self, part: str, bad: HeldError) -> None:
