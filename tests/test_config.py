@@ -365,7 +365,8 @@ SAMPLES = {
     "sources.NAME.timeout": '"5s"', "sources.NAME.lookback": '"2h"',
     "sources.NAME.tags": '["east"]', "sources.NAME.org": '"Acme"',
     "sources.NAME.remove_after": "5", "sources.NAME.remove_brake": "0.5",
-    "vehicles.file": '"vehicles.csv"',
+    "vehicles.file": '"vehicles.csv"', "sources.NAME.connect_timeout": '"5s"',
+    "sources.NAME.reconcile": '"2h"',
     "sources.NAME.ca": '"ca.pem"', "sources.NAME.proxy": '"http://proxy:3128"',
     "sources.NAME.was": '"old"', "sinks.NAME.takes": '["safety"]',
     "sinks.NAME.sources": '["name"]', "sinks.NAME.vehicles": '["T-*"]',
@@ -373,7 +374,7 @@ SAMPLES = {
     "sinks.NAME.parallel": "2", "sinks.NAME.hold": '"2d"', "sinks.NAME.max_age": '"2h"',
     "sinks.NAME.start": '"oldest"', "sinks.NAME.was": '"old"',
 }  # fmt: skip
-TOGETHER = {"webhooks.tls_cert", "webhooks.tls_key"}
+TOGETHER = {"webhooks.tls_cert", "webhooks.tls_key", "sources.NAME.ca_only"}
 REQUIRED = {"sources.NAME.provider", "sinks.NAME.kind"}
 
 
