@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from fleetd.errors import AbsentError, HeldError, PayloadError
 from fleetd.event import Record, stamp
 from fleetd.masking import mask_fields
-from fleetd.providers.contract import Answer, Ask, Feed, Page, Turn
+from fleetd.providers.contract import Answer, Ask, Page, Turn
 from fleetd.providers.motive import PROVIDER
 from fleetd.providers.motive.feeds import day
-from fleetd.providers.motive.history import Place, place_of
 from fleetd.providers.motive.paging import Walk, token_of, walk_of
 from fleetd.providers.windows import Window, written
+from tests.test_every_provider import changed, sound
 
 HERE = Path(__file__).parent / "motive"
 NOW = datetime(2026, 5, 12, 20, tzinfo=UTC)
@@ -330,3 +330,286 @@ def test_a_past_window_keeps_only_what_lies_in_it_whatever_the_vendor_sends(feed
     assert past.unpack(past.ask(within), body, within).records
     if feed != "fuel":
         assert not past.unpack(past.ask(without), body, without).records
+
+
+PAIRS = [
+    ("webhook_vehicle_upserted", "vehicles_p1", ()),
+    ("webhook_user_upserted", "drivers", ("groups",)),  # pushed without its groups
+    ("webhook_hos_violation_upserted", "violations", ()),
+    ("webhook_fault_code_closed", "faults", ()),
+    ("webhook_inspection_report_upserted", "inspections", ()),
+    ("webhook_driver_performance_event_created", "safety", ()),
+    ("webhook_speeding_event_created", "speeding", ("vin",)),
+    ("webhook_vehicle_geofence_entry", "geofences", ()),
+    ("webhook_vehicle_geofence_exit", "geofences", ()),
+]
+WHEN = {"at", "revision", "feed"}  # a list is dated by when it was read
+
+
+@pytest.mark.parametrize(("pushed", "listed", "richer"), PAIRS)
+def test_what_is_pushed_and_what_is_listed_is_one_event(pushed, listed, richer):
+    push = json.loads((HERE / f"{pushed}.events.json").read_text())["events"][0]
+    events = json.loads((HERE / f"{listed}.events.json").read_text())["events"]
+    (poll,) = [one for one in events if one.get("id") == push["id"]]
+
+    same = set(push) | set(poll) - set(richer) - {"driver", "driver_name"}
+    directory = push["kind"] in ("vehicle", "driver")
+    for key in same - set(richer) - (WHEN if directory else {"feed"}):
+        assert push.get(key) == poll.get(key), key
+
+
+def test_a_point_is_one_event_by_push_by_its_history_and_as_the_newest():
+    point = {
+        "id": "22129e7a-c027-5bd5-a3e9-2d4e957733bb", "located_at": "2026-05-12T14:00:02Z", "lat": 41.961665,
+        "lon": -88.026063, "bearing": 272.4, "speed": 61.5, "odometer": 412883.42, "type": "vehicle_moving",
+        "description": "1.4 mi SE of Itasca, IL",
+    }  # fmt: skip
+    push = point | {"action": "vehicle_location_received", "vehicle_id": 2060101}
+    history = {"vehicle_locations": [{"vehicle_location": point | {"driver": None}}]}
+    newest = {"vehicles": [{"vehicle": {"id": 2060101, "current_location": point}}]}
+
+    (pushed,) = PROVIDER.normalize["positions"](json.dumps(push).encode())
+    for feed, body in (("positions", history), ("locations", newest)):
+        (record,) = take(feed, json.dumps(body).encode()).records
+        assert list(PROVIDER.normalize[record.feed](record.body)) == [pushed]
+
+
+def test_a_driver_on_duty_is_named_alike_by_log_and_by_push():
+    log = {
+        "logs": [
+            {
+                "log": {
+                    "driver": {"id": 5},
+                    "events": [
+                        {
+                            "event": {
+                                "type": "sleeper",
+                                "start_time": "2026-05-12T13:04:09Z",
+                            }
+                        }
+                    ],
+                }
+            }
+        ]
+    }
+    push = {
+        "action": "user_duty_status_updated",
+        "id": 5,
+        "duty_status": "sleeper",
+        "updated_at": "2026-05-12T13:04:09Z",
+    }
+    (record,) = take("duty", json.dumps(log).encode()).records
+
+    (listed,) = PROVIDER.normalize["duty"](record.body)
+    (pushed,) = PROVIDER.normalize["records"](json.dumps(push).encode())
+
+    assert listed == pushed
+
+
+def test_a_listed_vehicle_with_another_driver_is_news_though_its_update_time_stood():
+    unit = {"id": 7, "updated_at": "2026-05-12T11:59:30Z", "current_driver": {"id": 1}}
+    first, later = (
+        next(iter(PROVIDER.normalize["vehicles"](json.dumps(one).encode())))
+        for one in (unit, unit | {"current_driver": {"id": 2}})
+    )
+
+    assert first.driver != later.driver
+    assert (later.revision, later.at) == (None, None)
+
+
+def test_the_delivery_logs_secret_is_in_no_record_and_no_page_that_is_kept():
+    body = (HERE / "deliveries_traps.json").read_bytes()
+    page = take("deliveries", body)
+    secret = b"fleetdmotivefixture1"
+
+    assert secret in body
+    assert secret not in mask_fields(body, PROVIDER.secret_fields)
+    for record in page.records:
+        assert secret not in mask_fields(record.body, PROVIDER.secret_fields)
+        assert secret.decode() not in json.dumps(told(record))
+
+
+def test_only_what_motive_could_not_deliver_is_taken_from_its_log():
+    page = take("deliveries", (HERE / "deliveries_traps.json").read_bytes())
+    ids = [
+        json.loads(one.body).get("id")
+        for one in page.records
+        if one.feed == "positions"
+    ]
+
+    assert ids == ["4", "6", "7a", "7b", "15"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body", "fault", "said"),
+    [
+        ("/v1/driving_periods", 400, "rest_error_400", HeldError, "greater than 30 days"),
+        ("/v3/vehicle_locations/7", 404, "{}", AbsentError, "no such vehicle"),
+        ("/v3/vehicle_locations/7", 400, "<html>", HeldError, "400"),
+        ("/v1/vehicles", 404, '{"error_message":"Not found"}', HeldError, "404: Not found"),
+        ("/v3/vehicle_locations", 404, "", HeldError, "404"),
+    ],
+)  # fmt: skip
+def test_what_motive_refuses_is_said_in_its_own_words(path, status, body, fault, said):
+    told = '{"error_message":"Date range cannot be greater than 30 days"}'
+    answer = Answer(status, {}, (told if body == "rest_error_400" else body).encode())
+
+    with pytest.raises(fault, match=said):
+        PROVIDER.judge(Ask(path), answer)
+
+
+@pytest.mark.parametrize(
+    "status", [200, 201, 401, 403, 408, 425, 429, 500, 502, 503, 302]
+)
+def test_other_answers_are_judged_by_their_status(status):
+    assert PROVIDER.judge(Ask("/v1/vehicles"), Answer(status, {}, b"<html>")) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"companies": [{"company": {"id": 40077, "name": "PRAIRIE LINE LLC"}}]},
+        {"companies": [{"id": 40077, "name": "PRAIRIE LINE LLC"}]},
+        {"company": {"company_id": "40077", "name": "PRAIRIE LINE LLC"}},
+    ],
+)
+def test_a_key_says_whose_it_is(body):
+    assert PROVIDER.whoami.read(json.dumps(body).encode()) == (
+        "40077",
+        "PRAIRIE LINE LLC",
+    )
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b"[]", b"<html>", b'{"companies":[]}', b'{"companies":null}']
+)
+def test_an_account_that_says_nothing_is_an_error(body):
+    with pytest.raises(PayloadError):
+        PROVIDER.whoami.read(body)
+
+
+def test_webhooks_are_listed_page_by_page_without_their_secrets():
+    hooks = PROVIDER.hooks
+    body = (HERE / "hooks_p1.json").read_bytes()
+    first, onward = hooks.read(hooks.listing(Turn(NOW)), body, Turn(NOW))
+    ask = hooks.listing(Turn(NOW, onward))
+
+    assert [one.id for one in first] == ["42"]
+    assert first[0].url == "https://edge.example.com/hooks/motive"
+    assert first[0].actions == ("vehicle_location_received", "vehicle_geofence_event")
+    assert first[0].enabled is True
+    assert first[0].secret == ""
+    assert ask.params["page_no"] == "2"
+
+
+def test_a_webhook_is_made_changed_and_removed_with_a_secret_of_ours():
+    hooks = PROVIDER.hooks
+    made, changed = (
+        hooks.add("https://a.example", "fleetd", "s" * 20),
+        hooks.change("42", "https://b.example", "fleetd", ""),
+    )
+    answer = (HERE / "hooks_made.json").read_bytes()
+
+    assert (made.method, made.path) == ("POST", "/v1/company_webhooks")
+    assert made.json["secret"] == "s" * 20
+    assert made.json["enabled"] is True
+    assert "vehicle_location_updated" not in made.json["actions"]
+    assert (changed.method, changed.path) == ("PUT", "/v1/company_webhooks/42")
+    assert "secret" not in changed.json
+    assert hooks.remove("42") == Ask("/v1/company_webhooks/42", method="DELETE")
+    assert hooks.made(answer).id == "42"
+    assert hooks.made(answer).secret == ""
+    assert hooks.chooses_secret
+    with pytest.raises(PayloadError, match="already taken"):
+        hooks.made(b'{"error_message":"already taken"}')
+
+
+def test_groups_that_are_named_keep_the_rest_out():
+    units = {
+        "vehicles": [{"vehicle": {"id": n, "group_ids": [n]}} for n in (1, 2)],
+        "pagination": {"total": 2},
+    }
+    trips = {
+        "driving_periods": [
+            {
+                "driving_period": {
+                    "id": n,
+                    "start_time": "2026-05-12T10:00:00Z",
+                    "vehicle": {"id": n},
+                }
+            }
+            for n in (1, 2)
+        ],
+        "pagination": {"total": 2},
+    }
+    turn = Turn(NOW, tags=("2",))
+    known = Turn(NOW, since=NOW - DAY, tags=("2",), vehicles=("2",))
+    listed = take("vehicles", json.dumps(units).encode(), turn)
+    driven = take("trips", json.dumps(trips).encode(), known)
+
+    assert [json.loads(one.body)["id"] for one in listed.records] == [2]
+    assert listed.complete
+    assert [json.loads(one.body)["id"] for one in driven.records] == [2]
+    assert FEEDS["trips"].ask(turn) is None  # until the vehicles are known
+
+
+def test_every_feed_says_what_it_brings_and_which_scope_it_needs():
+    for feed in PROVIDER.feeds:
+        assert feed.kinds, feed.name
+        assert feed.scope or feed.name in ("places", "geofences")
+        assert feed.listing in ("", *feed.kinds)
+        if not feed.listing and feed.name not in ("locations", "faults"):
+            assert feed.past.call.startswith("GET /v")
+    kinds = {kind for feed in PROVIDER.feeds for kind in feed.kinds}
+    assert set(PROVIDER.webhook.kinds) <= kinds
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+@few
+@given(data=st.data())
+def test_any_page_is_records_or_a_payload_error(feed, data):
+    sample = data.draw(
+        st.sampled_from([one for one in SAMPLES if one.stem.startswith(feed)])
+    )
+    body = json.loads(sample.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        body = changed(body, data)
+
+    read_whole(feed, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+@few
+@given(body=st.binary(max_size=80) | st.text(max_size=60).map(str.encode))
+def test_any_bytes_are_records_or_a_payload_error(feed, body):
+    read_whole(feed, body)
+    read_whole(feed, b'{"%b":[%b]}' % (PLURALS[feed].encode(), body))
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+@pytest.mark.parametrize("depth", [30, 900, 200_000])
+def test_however_deep_a_page_nests_it_is_read_or_a_payload_error(feed, depth):
+    deep = b'{"vehicle":' * depth + b"1" + b"}" * depth
+
+    read_whole(
+        feed,
+        b'{"%b":[{"id":1,"payload":%b,"events":[%b]}]}'
+        % (PLURALS[feed].encode(), deep, deep),
+    )
+
+
+def read_whole(feed: str, body: bytes) -> None:
+    try:
+        page = take(feed, body)
+    except PayloadError as bad:
+        assert len(str(bad)) < 200
+        return
+    for record in page.records:
+        assert mask_fields(record.body, PROVIDER.secret_fields) is not None
+        try:
+            events = list(PROVIDER.normalize[record.feed](record.body))
+        except PayloadError as bad:
+            assert len(str(bad)) < 250
+            continue
+        for event in events:
+            sound(event)

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from fleetd.errors import PayloadError
-from fleetd.event import MPH_PER_KPH, AnyEvent, Position, millis
+from fleetd.event import MPH_PER_KPH, AnyEvent, Position, millis, stamp
 from fleetd.providers import reading
 from fleetd.providers.loconav.told import (
     has_offset,
@@ -111,8 +111,8 @@ def lenient(zone: tzinfo, sure: bool, body: bytes) -> Position:
         at=at,
         vehicle=vehicle,
         number=number,
-        latitude=degrees(record, "latitude", vehicle),
-        longitude=degrees(record, "longitude", vehicle),
+        latitude=degrees(record, "latitude", vehicle, at),
+        longitude=degrees(record, "longitude", vehicle, at),
         speed_mph=None if kph is None else kph * MPH_PER_KPH,
         heading_degrees=heading(reading.number(record, "orientation", "direction")),
         engine_state=state(record.get("ignition")) or state(record.get("ignition_on")),
@@ -143,11 +143,14 @@ def state(said: object) -> State | None:
     return None if said is None else IGNITION.get(str(said).strip().lower())
 
 
-def degrees(record: Wire, key: str, vehicle: str) -> float | None:
+def degrees(record: Wire, key: str, vehicle: str, at: datetime | None) -> float | None:
     """A coordinate; null says that there is no fix, anything unreadable is a fault."""
     found = reading.as_number(record.get(key))
     if found is None and record.get(key) not in (None, ""):
-        raise PayloadError(f"{key} is no number (vehicle {short(vehicle)})")
+        said = short(record[key])
+        raise PayloadError(
+            f"{key} is no number: {said!r} (vehicle {short(vehicle)}, {stamp(at)})"
+        )
     return found
 
 
@@ -211,18 +214,17 @@ def last_known(zone: tzinfo, body: bytes) -> Iterator[AnyEvent]:
     counted (`no_fix`) and not a fault.
     """
     fix = read(body)
-    lat, lon = value_of(fix, "latitude"), value_of(fix, "longitude")
+    times = [time_of(zone, one) for one in (fix.latitude, fix.longitude)]
+    at = max((one for one in times if one is not None), default=None)
+    lat, lon = value_of(fix, "latitude", at), value_of(fix, "longitude", at)
     if lat is None or lon is None or (lat == 0 and lon == 0):
         yield Position(
             id=short_id(f"{fix.vehicle}@", body), vehicle=fix.vehicle, number=fix.number
         )
         return
-    times = [time_of(zone, one) for one in (fix.latitude, fix.longitude)]
-    known = [one for one in times if one is not None]
-    if not known:
+    if at is None:
         why = "currentLocationCoordinates has no readable timestamp"
         raise PayloadError(f"{why} (vehicle {short(fix.vehicle)})")
-    at = max(known)
     together = beside(zone, fix, at)
     yield Position(
         id=short_id(f"{fix.vehicle}@{millis(at)}", body),
@@ -251,10 +253,12 @@ def beside(zone: tzinfo, fix: Fix, at: datetime) -> Any:
     return together
 
 
-def value_of(fix: Fix, name: Literal["latitude", "longitude"]) -> float | None:
-    """A coordinate; null says that there is no fix, anything unreadable is a fault."""
+def value_of(
+    fix: Fix, name: Literal["latitude", "longitude"], at: datetime | None
+) -> float | None:
+    """A coordinate of a row."""
     leaf: Leaf = getattr(fix, name)
-    return degrees({name: leaf.value}, name, fix.vehicle)
+    return degrees({name: leaf.value}, name, fix.vehicle, at)
 
 
 def time_of(zone: tzinfo, leaf: Leaf) -> datetime | None:
