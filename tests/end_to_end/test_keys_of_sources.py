@@ -44,8 +44,39 @@ def silent() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
+def crowded() -> Iterator[int]:
+    """A port whose queue is full: nobody is let in."""
+    import socket
+
+    with socket.socket() as listening, socket.socket() as one, socket.socket() as two:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for waiting in (one, two):
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield listening.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def system() -> trustme.CA:
+    """Whom the daemon's system believes."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def known(system: trustme.CA) -> Iterator[Hub]:
+    """A vendor with a certificate like anybody's."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    system.issue_cert("localhost").configure_cert(context)
+    hub = Hub(context)
+    hub.answer = answer
+    yield hub
+    hub.close()
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +91,27 @@ def secured(authority: trustme.CA) -> Iterator[Hub]:
 
 
 @pytest.fixture(scope="module")
-def daemon(
+def daemon(  # noqa: PLR0917  what stands around it
     make: Callable[..., Fleetd],
     hub: Hub,
     secured: Hub,
+    known: Hub,
     silent: int,
+    crowded: int,
     authority: trustme.CA,
+    system: trustme.CA,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Fleetd:
     hub.answer = answer
-    one = make(environ={"TOKEN": PLAIN_TOKEN}, program=ELSEWHERE)
+    certificates = tmp_path_factory.mktemp("system") / "certificates.pem"
+    certificates.write_bytes(system.cert_pem.bytes())
+    environ = {
+        "TOKEN": PLAIN_TOKEN,
+        "SSL_CERT_FILE": str(certificates),
+        "HTTP_PROXY": f"http://127.0.0.1:{hub.port}",
+        "NO_PROXY": "spared.invalid",
+    }
+    one = make(environ=environ, program=ELSEWHERE)
     (one.folder / "ca.pem").write_bytes(authority.cert_pem.bytes())
     parts = []
     for name, extra in EXTRAS.items():
@@ -80,6 +123,19 @@ def daemon(
     parts.append(SOURCE % ("trusting", safe, 'ca = "./ca.pem"\nfeeds = ["items"]'))
     proxy = f'proxy = "{BASE}"\nfeeds = ["items"]'
     parts.append(SOURCE % ("roundabout", "http://acme.example/far", proxy))
+    both = f"https://localhost:{known.port}"
+    parts.append(SOURCE % ("beside", both, 'ca = "./ca.pem"\nfeeds = ["items"]'))
+    only = 'ca = "./ca.pem"\nca_only = true\nfeeds = ["items"]'
+    parts.append(SOURCE % ("only", both, only))
+    for name, host, extra in (
+        ("around", "around.invalid", ""),
+        ("spared", "spared.invalid", ""),
+        ("straight", "straight.invalid", 'proxy = "direct"\n'),
+    ):
+        base = f"http://{host}"
+        parts.append(SOURCE % (name, base, f'{extra}feeds = ["items"]'))
+    brief = 'connect_timeout = "200ms"\ntimeout = "10m"\nfeeds = ["items"]'
+    parts.append(SOURCE % ("brief", f"http://127.0.0.1:{crowded}", brief))
     parts.append('\n[sources.quiet]\nprovider = "acme"\n')
     one.configure("".join(parts), hub=str(hub.port))
     return one.begin()
@@ -87,6 +143,13 @@ def daemon(
 
 def asked_by(hub: Hub, name: str) -> list[Asked]:
     return [one for one in tuple(hub.asked) if one.path.startswith(f"/{name}/")]
+
+
+def why(daemon: Fleetd, name: str) -> str:
+    """What a source that cannot be asked says of it."""
+    return str(
+        daemon.until(lambda: feeds(daemon, name)["items"]["why"], f"{name} to say why")
+    )
 
 
 def feeds(daemon: Fleetd, name: str) -> Any:
@@ -132,24 +195,40 @@ def test_a_new_source_reads_back_to_where_it_says(daemon, hub):
 
 @shows("sources.NAME.timeout")
 def test_a_question_is_given_up_when_it_says(daemon):
-    def given_up() -> Any:
-        found = daemon.status()["sources"]["hasty"]["feeds"]["items"]
-        return found if found["why"] else None
+    assert "no answer within timeout" in why(daemon, "hasty")
+    assert "timeout" not in feeds(daemon, "patient")["items"]["why"]
 
-    assert "Timeout" in daemon.until(given_up, "patience to end")["why"]
-    assert feeds(daemon, "patient")["items"]["why"] == ""
+
+@shows("sources.NAME.connect_timeout")
+def test_a_connection_that_does_not_stand_is_given_up_when_it_says(daemon):
+    assert "no connection within connect_timeout" in why(daemon, "brief")
 
 
 @shows("sources.NAME.ca")
 def test_a_certificate_is_believed_by_the_authority_it_names(daemon, secured):
-    def refused() -> Any:
-        found = daemon.status()["sources"]["doubting"]["feeds"]["items"]
-        return found if found["why"] else None
-
-    assert "CERTIFICATE_VERIFY_FAILED" in daemon.until(refused, "a doubt")["why"]
+    assert "its certificate is not believed" in why(daemon, "doubting")
     daemon.until(lambda: daemon.events("--source", "trusting"), "its records")
     assert daemon.events("--source", "doubting") == []
     assert len(secured.asked) == 1
+
+
+@shows("sources.NAME.ca_only")
+def test_the_system_is_believed_beside_it_unless_it_alone_is(daemon, known):
+    daemon.until(lambda: daemon.events("--source", "beside"), "its records")
+
+    assert "its certificate is not believed" in why(daemon, "only")
+    assert daemon.events("--source", "only") == []
+
+
+def test_the_environment_says_by_which_proxy(daemon, hub):
+    def by_proxy(name: str) -> list[Asked]:
+        return [one for one in tuple(hub.asked) if f"://{name}." in one.path]
+
+    daemon.until(lambda: by_proxy("around"), "the proxy to be asked")
+
+    assert "(DNS)" in why(daemon, "spared")
+    assert "(DNS)" in why(daemon, "straight")
+    assert by_proxy("spared") == by_proxy("straight") == []
 
 
 @shows("sources.NAME.proxy")
