@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,23 @@ import pytest
 
 from tests.proofs.house import House
 from tests.vendors.running import Running
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add = parser.getgroup("proofs").addoption
+    add("--kills", type=int, default=None, help="of a daemon that polls")
+    add("--minutes", type=float, default=None, help="of the run with every vendor")
+    add("--seed-of-kills", type=int, default=None, help="to repeat a failure")
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Long forms take as long as they were asked to."""
+    if config.getoption("kills", None) or config.getoption("minutes", None):
+        for item in items:
+            if Path(__file__).parent in item.path.parents:
+                item.add_marker(pytest.mark.timeout(0))
 
 
 @pytest.fixture
@@ -40,3 +58,25 @@ def simulate(stack: ExitStack) -> Callable[..., Running]:
         return stack.enter_context(Running(vendor, **wishes))
 
     return simulate
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """How often a daemon is killed: the option, else the test's own short form."""
+    asked = request.config.getoption("kills", None)
+    return lambda short: asked or short
+
+
+@pytest.fixture
+def seconds(request: pytest.FixtureRequest) -> float:
+    """How long the run with every vendor goes on."""
+    return float(request.config.getoption("minutes", None) or 40 / 60) * 60
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Of the moments; the report of a failure names it."""
+    found = request.config.getoption("seed_of_kills", None)
+    seed = random.randrange(10**6) if found is None else int(found)
+    print(f"--seed-of-kills {seed}")
+    return seed
