@@ -16,8 +16,10 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypeAlias
 
+import msgspec
 import structlog
 import trio
+from msgspec import Struct
 
 from fleetd.event import millis
 from fleetd.pace import LONGEST_ASKED, Backoff, Spacing
@@ -43,9 +45,9 @@ class Budgets:
     def __init__(self, world: World, store: Store) -> None:
         self._world, self._store = world, store
         self._all: dict[str, Budget] = {}
-        kept = store.recall(KEPT)
-        self._salt = str(kept.get("salt") or secrets.token_hex(16))
-        self._pauses: dict[str, dict[str, int]] = dict(kept.get("pauses") or {})
+        kept = _read(store.recall(KEPT))
+        self._salt = kept.salt or secrets.token_hex(16)
+        self._pauses = kept.pauses
 
     def of(self, host: str, secret: str, limits: Limits) -> Budget:
         """The budget of this credential there, made when first asked for."""
@@ -81,8 +83,22 @@ class Budgets:
             for one, tiers in self._pauses.items()
             if (still := {k: ms for k, ms in tiers.items() if ms > millis(now)})
         }
-        kept = {"salt": self._salt, "pauses": self._pauses}
-        self._store.note(KEPT, kept)
+        kept = Kept(self._salt, self._pauses)
+        self._store.note(KEPT, msgspec.to_builtins(kept))
+
+
+class Kept(Struct, frozen=True):
+    """What outlives a restart: by budget and tier, until when (ms) nothing may go."""
+
+    salt: str = ""
+    pauses: dict[str, dict[str, int]] = {}
+
+
+def _read(kept: Mapping[str, Any]) -> Kept:
+    try:
+        return msgspec.convert(kept, Kept)
+    except msgspec.ValidationError:
+        return Kept()
 
 
 class Waiting:
@@ -210,11 +226,11 @@ class Budget:
 
     def _grant(self, chosen: Waiting) -> None:
         now = trio.current_time()
-        scopes = self._of(chosen.tier)
-        dues = [one.due(now) for one in scopes]
-        for n, one in enumerate(scopes):
-            others = dues[:n] + dues[n + 1 :]
-            one.take(now, max(chosen.joined, *others, -math.inf))
+        *tiers, ceiling = scopes = self._of(chosen.tier)
+        since = max(chosen.joined, *(one.due(now) for one in scopes[:-1]), -math.inf)
+        ceiling.take(now, since)
+        for one in tiers:  # what it waits for the others' turns is not its own idleness
+            one.take(now, max(chosen.joined, ceiling.paused_until))
         chosen.granted = Pass(self, scopes)
         self._line.remove(chosen)
         chosen.bell.set()
