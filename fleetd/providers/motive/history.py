@@ -32,6 +32,7 @@ LONGEST = timedelta(days=3)  # wide windows take Motive up to 18 s
 OLDEST = timedelta(days=89)  # three months
 HOUR = timedelta(hours=1)
 BACKLOG = timedelta(days=1)  # how long a hole is read again
+SHORTEST = 16  # bytes of an object that may be empty, spaces and all
 FAR = datetime.max.replace(tzinfo=UTC)
 
 
@@ -49,7 +50,7 @@ class Place(Struct, frozen=True, array_like=True):
     seen: datetime | None = None
 
 
-class Wrapped(Struct, frozen=True):
+class Wrapped(Struct, frozen=True, gc=False):
     """A point in its wrapper."""
 
     vehicle_location: Raw
@@ -67,7 +68,7 @@ class Loose(Struct, frozen=True):
     vehicle_locations: list[Raw]
 
 
-class Dated(Struct, frozen=True):
+class Dated(Struct, frozen=True, gc=False):
     """As much of a point as says when it was."""
 
     located_at: datetime
@@ -95,8 +96,9 @@ def unpack(asked: Ask, body: bytes, turn: Turn) -> Page:
     _since, until = days(place, turn)
     points = points_of(body)
     times = [dated(one) for one in points]
+    named = told_as(asked.path.removeprefix(PATH))
     records = [
-        Record("positions", with_vehicle(one, asked))
+        Record("positions", with_vehicle(one, named))
         for one, at in zip(points, times, strict=True)
         if at is None or meant(at, place, turn)
     ]
@@ -192,15 +194,21 @@ def meant(at: datetime, place: Place, turn: Turn) -> bool:
     return at < EARLIEST or place.floor <= at < (turn.until or FAR)
 
 
-def with_vehicle(point: bytes, asked: Ask) -> bytes:
-    """A point that stands alone: the vehicle is named in the request only."""
-    named = asked.path.removeprefix(PATH)
-    plain = named.isdecimal() and named.isascii() and (named[0] != "0" or named == "0")
-    told = named.encode() if plain else msgspec.json.encode(named)
-    if point[:1] != b"{" or point[-1:] != b"}":
-        return point
-    comma = b"" if point[1:-1].isspace() or len(point) == 2 else b","
-    return b'%b%b"vehicle_id":%b}' % (point[:-1], comma, told)
+def told_as(vehicle: str) -> bytes:
+    """The end of a point that says its vehicle, as a number where it is one."""
+    plain = len(vehicle) < 19 and vehicle.isascii() and vehicle.isdecimal()
+    plain = plain and str(int(vehicle)) == vehicle
+    said = vehicle.encode() if plain else msgspec.json.encode(vehicle)
+    return b',"vehicle_id":%b}' % said
+
+
+def with_vehicle(point: bytes, named: bytes) -> bytes:
+    """A point that stands alone: its vehicle is named in the request only."""
+    if point[-1:] != b"}":
+        return point  # no object: its normalizer says so
+    if len(point) < SHORTEST and not point[1:-1].strip():
+        return b"{" + named[1:]
+    return point[:-1] + named
 
 
 def moved(place: Place, times: Sequence[datetime], turn: Turn) -> Place:

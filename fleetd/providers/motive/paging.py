@@ -159,10 +159,10 @@ def went(walk: Walk, page: Sheet, tries: int) -> Went:
     if page.number is not None and page.number != walk.page:
         raise PayloadError(f"page {page.number} where page {walk.page} was asked for")
     size = page.per_page or PER_PAGE
-    before = _prints(walk.seen)
-    prints = before | {print_of(one) for one in page.items}
+    before, ids = _prints(walk.seen), [id_of(one) for one in page.items]
+    prints = before | set(map(print_of, ids, page.items))
     full = len(before) >= MOST_SEEN
-    onward = _next(walk, page, before if full else prints)
+    onward = _next(walk, page, before if full else prints, whole=all(ids))
     if page.total is None:
         over = full or len(page.items) < size or len(prints) == len(before)
         return Went(None if over else onward)
@@ -175,9 +175,9 @@ def went(walk: Walk, page: Sheet, tries: int) -> Went:
     return Went(Walk(tries=walk.tries + 1))
 
 
-def _next(walk: Walk, page: Sheet, prints: set[bytes]) -> Walk:
+def _next(walk: Walk, page: Sheet, prints: set[bytes], *, whole: bool) -> Walk:
     steady = walk.page == 1 or page.total == walk.total
-    total = page.total if steady and all(map(id_of, page.items)) else None
+    total = page.total if steady and whole else None
     seen = base64.b64encode(b"".join(sorted(prints))).decode()
     return Walk(walk.page + 1, walk.tries, total, seen)
 
@@ -196,10 +196,10 @@ class Named(Struct, frozen=True):
 _named = msgspec.json.Decoder(Named).decode
 
 
-def print_of(item: bytes) -> bytes:
+def print_of(named: str | None, item: bytes) -> bytes:
     """What a record is remembered by: its id, or all of it where it has none."""
-    told = id_of(item)
-    return hashlib.blake2b(told.encode() if told else item, digest_size=PRINT).digest()
+    told = item if named is None else named.encode()
+    return hashlib.blake2b(told, digest_size=PRINT).digest()
 
 
 def id_of(item: bytes) -> str | None:

@@ -31,7 +31,7 @@ UNITS: dict[bool | None, Literal["us", "metric", "unknown"]]
 UNITS = {None: "unknown", False: "us", True: "metric"}
 
 
-class Person(Struct, frozen=True):
+class Person(Struct, frozen=True, gc=False):
     """The driver of a point."""
 
     id: int
@@ -40,7 +40,7 @@ class Person(Struct, frozen=True):
     name: None = None
 
 
-class Fix(Struct, frozen=True):
+class Fix(Struct, frozen=True, gc=False):
     """A point exactly as it should come; whatever differs is left to `lenient`.
 
     The keys typed None are read there too, once they hold something.
@@ -103,6 +103,9 @@ def position(body: bytes) -> Iterator[AnyEvent]:
 
 def named_as(driver: Person) -> str | None:
     """First and last name."""
+    first, last = driver.first_name, driver.last_name
+    if first and last and first.strip() == first and last.strip() == last:
+        return f"{first} {last}"
     parts = ((driver.first_name or "").strip(), (driver.last_name or "").strip())
     return " ".join(one for one in parts if one) or None
 
