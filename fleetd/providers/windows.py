@@ -42,7 +42,7 @@ def window(
     `begins` is how far back a feed goes that was told nothing, `oldest` how far back
     the vendor can be asked at all, `shortest` what is not worth (or not allowed) asking.
     """
-    end = turn.now if turn.until is None else min(turn.until, turn.now)
+    end = edge(turn)
     stands = place(turn.bookmark)
     if stands is not None and stands.page is not None:
         return stands
@@ -66,8 +66,15 @@ def went_on(asked: Window, page: str | None, turn: Turn) -> tuple[str, bool]:
     """
     if page is not None:
         return written(Window(asked.since, asked.until, page)), True
+    return written(Window(asked.since, asked.until)), asked.until < edge(turn)
+
+
+def edge(turn: Turn) -> datetime:
+    """Where a round ends, in whole seconds: vendors know no finer ones, and what is cut
+    off a request must not look like something that is left to ask for.
+    """
     end = turn.now if turn.until is None else min(turn.until, turn.now)
-    return written(Window(asked.since, asked.until)), asked.until < end
+    return end.replace(microsecond=0)
 
 
 def place(bookmark: str | None) -> Window | None:

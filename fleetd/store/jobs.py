@@ -114,6 +114,17 @@ class EndJob(Struct, frozen=True):
         return ChangeJob(self.id, self.state, self.why, self.now_ms).apply(tx)
 
 
+class Tidy(Struct, frozen=True):
+    """Drop what the pieces of a job noted after it had ended."""
+
+    id: int
+
+    def apply(self, tx: Tx) -> None:
+        row = tx.db.execute(ONE, (self.id,)).get
+        if row is not None and (job := _job(row)).state in FINAL:
+            tidy(tx, job)
+
+
 class Progress(Struct, frozen=True):
     """A backfill got on: so many records more, and one piece of it whole if `place`.
 

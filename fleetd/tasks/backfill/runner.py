@@ -14,7 +14,7 @@ from fleetd.event import Origin, millis
 from fleetd.pace import Backoff
 from fleetd.providers.contract import Feed, Past, Turn
 from fleetd.store import Job, Store
-from fleetd.store.jobs import WHOLE, EndJob, Progress, place_of
+from fleetd.store.jobs import WHOLE, EndJob, Progress, Tidy, place_of
 from fleetd.tasks.backfill.pieces import Piece, pieces
 from fleetd.tasks.budget import BACKFILL, REPAIR
 from fleetd.tasks.poll.credential import HELD_RETRY, Credential
@@ -85,6 +85,8 @@ class Backfill:
             for _ in range(min(AT_ONCE, len(left))):
                 nursery.start_soon(self._work, feed, feed.past, receive.clone())
             receive.close()
+        if not self.running:  # pages that were under way left their places
+            await self.store.join(Tidy(self.id))
 
     async def _end(self, state: str, why: str) -> None:
         now = millis(self.world.now())
@@ -131,6 +133,8 @@ class Walk:
             await job.credential.admitted()
             try:
                 taken = await self._page()
+                more = taken is not None and taken.page.more
+                rest = self._trail.step(taken.page, 1.0) if taken and more else 0.0
             except (HeldError, TransientError) as bad:
                 await self._wait(bad)
                 continue
@@ -141,13 +145,12 @@ class Walk:
                 await self._progress(0, whole=True)
                 return
             self._backoff.succeeded()
-            more = taken is not None and taken.page.more
             records = len(taken.page.records) if taken is not None else 0
             job.health.beat()
             await self._progress(records, whole=not more)
-            if taken is None or not more:
+            if not more:
                 return
-            await trio.sleep(self._trail.step(taken.page, 1.0))
+            await trio.sleep(rest)
         await self._paused()
 
     async def _paused(self) -> None:

@@ -54,7 +54,7 @@ def add_job(
 ) -> AddJob:  # fmt: skip
     """The job that asks for a window of a feed that has a past."""
     assert feed.past is not None
-    since, until = window
+    since, until = (one.replace(microsecond=0) for one in window)
     total = len(pieces(feed.past, since, until, parts))
     spec = {
         "feed": feed.name, "since": since.isoformat(), "until": until.isoformat(),
