@@ -53,6 +53,10 @@ TIMES = (
     "timestamputc", "timeutc", "datetimeutc", "startdateutc", "updateutc",
 )  # fmt: skip
 VAGUE = ("timestamp", "alerttime", "eventtime", "alertdate", "datetime", "time", "date")
+TOLD = (
+    "_message", *KIND_KEYS, *WHOSE, *TIMES, *VAGUE, "latitude", "longitude", "address",
+    "drivernumber", "drivername", "description", "message", "state", "status",
+)  # fmt: skip
 MANOEUVRES = (
     ("brak", "harsh_brake"), ("decel", "harsh_brake"),
     ("accel", "harsh_acceleration"),
@@ -73,28 +77,33 @@ def pushed(metric: bool, body: bytes) -> Iterator[AnyEvent]:
     """A position, an alert, or something that is neither."""
     told = plain(body)
     if words(told, *KIND_KEYS) is not None:
-        yield from alert(metric, told, body)
+        yield from alert(metric, told)
     elif "latitude" in told or "longitude" in told or _dated(told):
         yield fix(metric, told)
     else:
         yield Other(
-            id=words(told, "_message") or reading.print_of(body),
+            id=words(told, "_message") or _print(told),
             type=words(told, "type"),
             text=words(told, "_item", "text", "message"),
             detail=reading.rest(told, "_message"),
         )
 
 
+def _print(told: Wire) -> str:
+    """An id made of what it says, whatever the order and the blanks."""
+    return reading.print_of(msgspec.json.encode(told, order="deterministic"))
+
+
 def _dated(told: Wire) -> bool:
     return "updateutc" in told and words(told, *WHOSE) is not None
 
 
-def alert(metric: bool, told: Wire, body: bytes) -> Iterator[AnyEvent]:
+def alert(metric: bool, told: Wire) -> Iterator[AnyEvent]:
     """An alert of the kind that its words say."""
     said = words(told, *KIND_KEYS) or ""
     every = " ".join(words(told, one) or "" for one in TEXTS)
     spoken = f"{snake(said)} {snake(every)}".replace("_", " ")
-    about = _about(told, snake(said), body)
+    about = _about(told, snake(said))
     first = snake(said).replace("_", " ")
     for fits, make in KINDS:
         if fits.search(first):
@@ -105,7 +114,7 @@ def alert(metric: bool, told: Wire, body: bytes) -> Iterator[AnyEvent]:
     yield _plain(told, snake(said), about)
 
 
-def _about(told: Wire, kind: str, body: bytes) -> dict[str, Any]:
+def _about(told: Wire, kind: str) -> dict[str, Any]:
     """Whose and when; the id is made of both, since an alert's own may be its rule's."""
     whose = words(told, *WHOSE) or words(inner(told, "vehicle"), "number", "name")
     at = _time_of(told)
@@ -114,7 +123,7 @@ def _about(told: Wire, kind: str, body: bytes) -> dict[str, Any]:
     parts = (kind, whose, named, None if at is None else str(millis(at) // 1000))
     known = ":".join(one for one in parts if one) if at and (whose or named) else None
     return {
-        "id": known or words(told, "_message") or reading.print_of(body),
+        "id": known or words(told, "_message") or _print(told),
         "at": at,
         "vehicle": whose,
         "number": whose,
@@ -211,7 +220,7 @@ def _power(_metric: bool, told: Wire, _spoken: str, about: Any) -> Made:
 
 def _plain(told: Wire, kind: str, about: Any) -> AnyEvent:
     state = words(told, "state", "status")
-    detail = reading.rest(told, "_message", "latitude", "longitude", "address")
+    detail = reading.rest(told, *TOLD)
     if hidden(told, "isprivate"):
         detail = {}
     return Alert(

@@ -25,8 +25,9 @@ from fleetd.providers.verizon.wire import rows, served, with_head
 from fleetd.providers.windows import Window
 
 BULK = 100  # vehicles in a bulk call; the true limit is not published
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 YEAR = timedelta(days=364)
+BACK = timedelta(hours=23)  # of a new source's trips: one call
 VEHICLES = "/cmd/v1/vehicles"
 DRIVERS = "/cmd/v1/drivers"
 PLACES = "/rad/v1/vehicles/locations"
@@ -147,7 +148,7 @@ def newest(items: list[bytes]) -> datetime | None:
 
 def ask_trips(turn: Turn) -> Ask | None:
     """The 24 hours from a second before the window: a trip that starts with it is in."""
-    asked = _stretch(turn, YEAR, DAY)
+    asked = _stretch(turn, YEAR, BACK)
     if asked is None:
         return None
     start = stamp(asked.since - walk.SECOND)
@@ -257,11 +258,11 @@ FEEDS = (
     _bulk("statuses", STATUSES, "engine", 300.0, None),
     Feed(
         "track", 900.0, ask_track, unpack_track, kinds=("position",), parts=True,
-        parallel=2, lookback=HOUR, begins=HOUR, past=TRACK,
+        parallel=2, lookback=3 * HOUR, begins=HOUR, past=TRACK,
     ),
     Feed(
         "trips", 3600.0, ask_trips, unpack_trips, kinds=("trip",), parts=True,
-        parallel=2, lookback=2 * HOUR, begins=DAY, past=SEGMENTS,
+        parallel=2, lookback=3 * HOUR, begins=BACK, past=SEGMENTS,
     ),
     Feed(
         "faults", 600.0, partial(ask_listing, ACTIVE), partial(unpack_rows, "faults"),

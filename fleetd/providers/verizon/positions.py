@@ -19,6 +19,8 @@ from fleetd.event import MPH_PER_KPH, AnyEvent, Position
 from fleetd.providers import reading
 from fleetd.providers.reading import Wire, count, inner, number, words
 from fleetd.providers.verizon.wire import (
+    LABELS,
+    SHORT,
     WHOSE,
     address,
     hidden,
@@ -205,8 +207,9 @@ def content(body: bytes) -> tuple[str, Wire]:
 
 def _held(item: Wire) -> Wire:
     outer = inner(item, "contentresource", "content", "resource")
-    bare = {} if "contentresource" in item else item
-    return inner(outer, "value") or outer or bare
+    if "value" in outer:
+        return inner(outer, "value")
+    return outer or ({} if "contentresource" in item else item)
 
 
 def fix(metric: bool, record: Wire) -> Position:
@@ -247,7 +250,8 @@ def measure(record: Wire, whose: str, at: datetime, *names: str) -> float | None
     found = number(record, *names)
     if found is None and any(record.get(one) not in (None, "") for one in names):
         when = at.isoformat()[:19]
-        raise PayloadError(f"{names[0]} is no number (vehicle {whose[:60]}, {when})")
+        name = LABELS.get(names[0], names[0])
+        raise PayloadError(f"{name} is no number (vehicle {whose[:SHORT]}, {when})")
     return found
 
 

@@ -72,9 +72,10 @@ def step(
 
     `again` is from where its end must be asked once more: something there is not over.
     """
-    upto = asked.until
-    if again is not None and again - SECOND > asked.since:
-        upto = min(upto, again - SECOND)
+    on = turn.now - asked.until >= SECOND
+    upto, back = asked.until, again and again - SECOND
+    if back is not None and (back > asked.since or not (on or turn.until)):
+        upto = min(upto, back)
     if turn.until is not None:
         return went_on(Window(asked.since, upto), None, turn)
     before = stand(turn)
@@ -85,7 +86,6 @@ def step(
         assert known is not None
         back = floor(max(known, turn.now - AWAY))
         return written(Walk(back, back, UNDER_WAY, latest, deep)), True
-    on = turn.now - asked.until >= SECOND
     page = UNDER_WAY if on else None
     return written(Walk(asked.since, upto, page, latest, deep)), on
 

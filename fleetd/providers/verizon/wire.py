@@ -19,6 +19,11 @@ BOM = b"\xef\xbb\xbf"
 COUNTS = ("total", "totalcount", "totalitems", "totalrecords")
 WHOSE = ("_vehicle", "vehiclenumber", "vehicleno", "number")
 WHEN = ("updateutc", "updatedutc", "updatetimeutc", "updatedatetimeutc", "timestamputc")
+LABELS = {
+    "updateutc": "UpdateUtc", "startdateutc": "StartDateUtc", "latitude": "Latitude",
+    "longitude": "Longitude", "speed": "Speed", "odometerinkm": "OdometerInKM",
+    "lastupdateddatetime": "LastUpdatedDateTime",
+}  # fmt: skip
 _rows = msgspec.json.Decoder(list[Raw]).decode
 _table = msgspec.json.Decoder(dict[str, Raw]).decode
 _count = msgspec.json.Decoder(int).decode
@@ -97,8 +102,8 @@ def moment_in(record: Wire, number: str, *names: str) -> datetime:
     """When it was, to the second: the vendor's own resolution, and UTC without a letter."""
     found = moment(record, *(names or WHEN))
     if found is None:
-        label = (names or ("updateutc",))[0]
-        why = f"{label} is missing or unreadable (vehicle {number[:SHORT]})"
+        name = (names or WHEN)[0]
+        why = f"{LABELS.get(name, name)} is missing or unreadable (vehicle {number[:SHORT]})"
         raise PayloadError(why)
     return found.replace(microsecond=0)
 
