@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from tests.vendors.base import (
+    DAY,
     Fix,
     Sending,
     Simulator,
@@ -73,7 +74,9 @@ class Pushes(Simulator):
                 spot.lat,
                 spot.lon,
             )
-        for visit in truth.visits(vehicle, since, until, now):
+        for visit in truth.visits(vehicle, since, until + DAY, now):
+            if visit.start >= until:  # asked for longer: it knows its stay only so
+                continue
             spot = truth.spot(visit.spot)
             yield Told(
                 "GeofenceAlert", visit.id, vehicle, visit.start, visit.end, spot.lat,
