@@ -104,8 +104,6 @@ def ask_all(kind: str, turn: Turn) -> Ask:
     nothing; a shorter one is whole.
     """
     params: Wire = {"typeName": kind, "resultsLimit": ROWS}
-    if kind == "Device" and turn.tags:
-        params["search"] = {"groups": [{"id": one} for one in turn.tags]}
     if turn.bookmark is not None:
         offset = turn.bookmark.removeprefix(SEEK) or None
         params["sort"] = {"sortBy": "id", "sortDirection": "asc", "offset": offset}
