@@ -192,6 +192,7 @@ class Life:
                 self._credentials() as credentials,
                 trio.open_nursery() as inbound,
             ):
+                self.board.credentials = credentials
                 for name, loop in await asking(self.board, credentials):
                     self._start(inbound, name, loop)
                 systemd.notify("READY=1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 from msgspec import Struct
@@ -22,6 +22,9 @@ from fleetd.tasks.report.document import Live, Pulse
 from fleetd.tasks.report.shape import ClockDoc
 from fleetd.tasks.supervise import Health
 from fleetd.world import World
+
+if TYPE_CHECKING:
+    from fleetd.tasks.poll import Credential
 
 SAMPLE_S = 10.0
 WINDOW = 6  # samples: the pace of the last minute
@@ -68,6 +71,7 @@ class Board:
         self.started_ms = started_ms or millis(world.now())
         self.freshen: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self.healths: dict[str, Health] = {}
+        self.credentials: Mapping[str, Credential] = {}  # of the sources that poll
         self.received: dict[str, int] = {}
         self.taken: dict[str, int] = {}
         self._samples: deque[Sample] = deque(maxlen=WINDOW + 1)

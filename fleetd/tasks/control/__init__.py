@@ -16,7 +16,7 @@ from fleetd.errors import (
     UsageError,
 )
 from fleetd.masking import MASK
-from fleetd.tasks.control import backfill, letters, places, replay, sample
+from fleetd.tasks.control import backfill, fetch, letters, places, replay, sample
 from fleetd.tasks.control.order import Order
 from fleetd.tasks.report import Reports
 from fleetd.web import Handler, Request, Response
@@ -32,6 +32,7 @@ ACTIONS: Mapping[str, Callable[[Board, Order], Awaitable[Any]]] = {
     "forget": places.forget,
     "replay": replay.replay,
     "backfill": backfill.backfill,
+    "fetch": fetch.fetch,
     "jobs": replay.change,
     "dead": letters.dead,
     "sign": sample.sign,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MOST = 10_000
 PAGE = 200
 WHOLE = "webhook"  # the feed of a body that could not even be split
+PAGES = "page:"  # a whole page that could not be read
 
 
 async def dead(board: Board, order: Order) -> dict[str, Any]:
@@ -120,6 +121,11 @@ def _read(board: Board, letter: Letter) -> Append:
 
 
 def _split(provider: Provider, letter: Letter) -> tuple[list[Record], int]:
+    if letter.feed.startswith(PAGES):
+        raise PayloadError(
+            "a page as the vendor sent it: it is asked for again by itself; drop this "
+            "once its feed goes on"
+        )
     if letter.feed in provider.normalize or letter.feed != WHOLE:
         return [Record(letter.feed, letter.body)], 0
     if provider.webhook is None:
