@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
+from fleetd.event import millis
 from fleetd.providers.contract import Feed
 from fleetd.tasks.backfill import backfills
+from fleetd.tasks.control.backfill import add_job
 from fleetd.tasks.coverage import coverage, covers, kept
 from fleetd.tasks.poll import Credential, Plan, plans_of, poll
 from fleetd.tasks.reconcile import note_outages, reconcile
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from fleetd.tasks.board import Board
 
 Loop: TypeAlias = "Callable[[Health], Awaitable[None]]"
+Recover: TypeAlias = "Callable[[datetime], Awaitable[None]]"
 
 
 async def asking(
@@ -51,10 +55,24 @@ def polling(board: Board, plan: Plan, credential: Credential) -> Loop:
     async def run(health: Health) -> None:
         await poll(
             plan, credential, store=board.store, world=board.world, health=health,
-            clock=board.clock,
+            clock=board.clock, recover=recovery(board, plan),
         )  # fmt: skip
 
     return run
+
+
+def recovery(board: Board, plan: Plan) -> Recover:
+    """What fetches the time since a bookmark that the vendor forgot, where it can."""
+
+    async def recover(since: datetime) -> None:
+        past, now, store = plan.feed.past, board.world.now(), board.store
+        if past is None:
+            return
+        parts = store.directory.ids(plan.source, "vehicle") if past.parts else ()
+        window = (max(since, now - past.within), now)
+        await store.add_job(add_job(plan.source, plan.feed, window, parts, millis(now)))
+
+    return recover
 
 
 def filling(board: Board, credential: Credential) -> Loop:

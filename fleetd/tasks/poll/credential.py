@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
 import httpx
-import structlog
 import trio
 from msgspec import Struct
 
 from fleetd.errors import HeldError, PayloadError, TransientError
-from fleetd.event import millis, moment_of
-from fleetd.masking import MASK
 from fleetd.pace import retry_after
-from fleetd.providers.contract import Answer, Ask, Grant, Session
+from fleetd.providers.contract import Answer, Ask
 from fleetd.store import Store
 from fleetd.tasks.budget import LIVE, Budget, Budgets
 from fleetd.tasks.poll.holds import Holds
+from fleetd.tasks.poll.login import Logins
+from fleetd.tasks.poll.org import Org
 from fleetd.tasks.poll.plan import Account
-from fleetd.tasks.poll.wire import ANSWER_BYTES, UnreadableError, exchange
+from fleetd.tasks.poll.wire import (
+    ANSWER_BYTES,
+    UNREADABLE,
+    UNWELL,
+    UnreadableError,
+    exchange,
+)
 from fleetd.world import World
 
 HELD_RETRY = 300.0
-LOGIN_RETRY = 3600.0  # a vendor that counts failed logins locks the account
-AHEAD = timedelta(seconds=60)  # a session is renewed before it ends
-UNWELL = frozenset({408, 425, 429})
-logger = structlog.get_logger()
 
 
 class Hold(Struct, frozen=True):
@@ -51,9 +53,11 @@ class Credential:
         self._http = http
         self._store = store
         self._world = world
-        self._logins = Logins(self) if account.provider.session else None
+        session = account.provider.session
+        self._logins = Logins(self, session) if session else None
         self._hold: Hold | None = None
         self.holds = Holds(account.source, store)
+        self._org = Org()
         self._listed: set[str] = set()
         self._lists = trio.Condition()
 
@@ -99,10 +103,11 @@ class Credential:
             if wait <= 0:
                 self._hold = Hold(hold.why, trio.current_time() + HELD_RETRY)
                 return
-            with trio.move_on_after(wait) as patience:
+            with trio.move_on_after(wait):
                 await store.bell(source).wait()
-            if self._hold is hold and not patience.cancelled_caught:
-                await self.remember("refused", None)  # an operator says: try now
+            if self._hold is hold and source in store.nudged:
+                store.nudged.discard(source)  # an operator says: try now
+                await self.remember("refused", None)
                 self._hold = Hold(hold.why, trio.current_time())
 
     # asking
@@ -120,13 +125,43 @@ class Credential:
             far, now = provider.answer, self._world.now()
             body = await self._world.in_thread(lambda: far(ask, now))
             return Answer(200, {}, body)
+        await self._belongs(rank)
+        return await self._ask(ask, rank, scope)
+
+    async def _ask(self, ask: Ask, rank: int, scope: str) -> Answer:
         if self._logins is None:
             answer = await self.send(ask, rank, self._authority())
         else:
             answer = await self._logins.ask(ask, rank)
         self._judge(ask, answer, scope)
-        await self._taken()
+        if self._org.judged or not self.account.org:
+            await self._taken()
         return answer
+
+    async def _belongs(self, rank: int) -> None:
+        """Whose account this is, at start and every day; `HeldError` where it is another.
+
+        Once it was right, not hearing an answer is no reason to stop.
+        """
+        probe = self.account.provider.whoami
+        if not self.account.org or probe is None or not self._org.due(self.now):
+            return
+        async with self._org.lock:
+            if not self._org.due(self.now):
+                return
+            try:
+                answer = await self._ask(probe.ask, rank, "")
+            except TransientError:
+                if not self._org.judged:
+                    raise
+                self._org.later(self.now)
+                return
+            try:
+                names = probe.read(answer.body)
+            except UNREADABLE as bad:
+                why = f"{probe.ask.path}: {bad!r}"
+                raise UnreadableError(why, answer.body) from bad
+            self._org.judge(self.account, names, self.now)
 
     async def send(
         self, ask: Ask, rank: int, headers: Mapping[str, str] | None = None
@@ -203,107 +238,20 @@ class Credential:
         await self._store.remember(f"{what}:{self.account.source}", kept)
 
     @property
-    def now(self) -> datetime:
-        return self._world.now()
-
-
-class Logins:
-    """The session of a vendor that must be logged in to: one login at a time, kept."""
-
-    def __init__(self, credential: Credential) -> None:
-        session = credential.account.provider.session
-        assert session is not None
-        self._session: Session = session
-        self._credential = credential
-        self._lock = trio.Lock()
-        self._grant = self._recalled()
-
-    async def ask(self, ask: Ask, rank: int) -> Answer:
-        """Ask within the session; once more within a new one where it is over."""
-        grant = await self._valid(None, rank)
-        answer = await self._credential.send(self._session.put(ask, grant), rank)
-        if not self._session.ended(answer):
-            return answer
-        grant = await self._valid(grant, rank)
-        answer = await self._credential.send(self._session.put(ask, grant), rank)
-        if self._session.ended(answer):
-            account = self._credential.account
-            why = f"{account.title} ends each session as soon as it begins"
-            raise HeldError(f"{account.source}: {why} ({ask.path})", status=401)
-        return answer
-
-    async def _valid(self, over: Grant | None, rank: int) -> Grant:
-        """A session that is not `over`; whoever comes meanwhile waits for the same."""
-        async with self._lock:
-            grant = self._grant
-            if grant is None or grant is over or self._ends(grant):
-                grant = await self._login(rank)
-            return grant
-
-    def _ends(self, grant: Grant) -> bool:
-        return (
-            grant.expires is not None and grant.expires - AHEAD <= self._credential.now
-        )
-
-    async def _login(self, rank: int) -> Grant:
-        credential, session = self._credential, self._session
-        self._not_again()
-        ask = session.login(credential.secret, credential.now)
-        answer = await credential.send(ask, rank)
-        if answer.status in UNWELL or answer.status >= 500:
-            after = retry_after(answer.headers.get("retry-after"), credential.now)
-            if answer.status == 429:
-                credential.budget.told(ask.tier, after)
-            raise TransientError(
-                f"{ask.path}: answered {answer.status}", after=after,
-                status=answer.status,
-            )  # fmt: skip
-        try:
-            grant = session.read(answer, credential.now)
-        except HeldError as bad:
-            self._grant = None
-            said = f"{credential.account.source}: {bad}. {fix(credential.account)}"
-            await credential.remember("refused", {"why": said, "ms": self._now_ms})
-            raise HeldError(said, status=401) from bad
-        MASK.add(grant.token)
-        self._grant = grant
-        logger.info("logged_in", source=credential.account.source)
-        ends = None if grant.expires is None else millis(grant.expires)
-        kept = {"token": grant.token, "host": grant.host, "ends": ends}
-        await credential.remember("refused", None)
-        await credential.remember("session", kept)
-        return grant
-
-    def _not_again(self) -> None:
-        """Refused credentials are not tried soon again, restart or not: vendors lock accounts."""
-        before = self._credential.recall("refused")
-        if before and 0 <= self._now_ms - before["ms"] < LOGIN_RETRY * 1000 - 1000:
-            raise HeldError(before["why"], status=401)
+    def chance(self) -> random.Random:
+        return self._world.chance
 
     @property
-    def _now_ms(self) -> int:
-        return millis(self._credential.now)
-
-    def _recalled(self) -> Grant | None:
-        kept = self._credential.recall("session")
-        if not kept:
-            return None
-        MASK.add(kept["token"])
-        ends = None if kept["ends"] is None else moment_of(kept["ends"])
-        return Grant(kept["token"], kept["host"], ends)
+    def now(self) -> datetime:
+        return self._world.now()
 
 
 def refused(account: Account, ask: Ask, status: int) -> str:
     """What to say where the vendor does not take the token."""
     return (
         f"{account.source}: {account.title} refused the token ({status} on {ask.path}). "
-        f"Wrong token, or an account of another region? {fix(account)}"
+        f"Wrong token, or an account of another region? {account.fix}"
     )
-
-
-def fix(account: Account) -> str:
-    still = "Webhooks still arrive. " if account.receives else ""
-    return f"{still}Fix sources.{account.source}.token."
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 from msgspec import Struct
 
 from fleetd.clock import Clock
@@ -15,12 +14,8 @@ from fleetd.store.dead import crowded
 from fleetd.tasks.budget import LIVE
 from fleetd.tasks.intake import Arrival, dead_whole, take_in
 from fleetd.tasks.poll.credential import Credential
-from fleetd.tasks.poll.wire import UnreadableError
+from fleetd.tasks.poll.wire import UNREADABLE, UnreadableError
 
-UNREADABLE = (  # what a vendor's file may meet in bytes that nobody promised
-    PayloadError, msgspec.MsgspecError, LookupError, ValueError, TypeError,
-    AttributeError, ArithmeticError, RecursionError,
-)  # fmt: skip
 ALWAYS = ((0, 1 << 62),)
 DEAD_BYTES = 1 << 20  # of a page that cannot be read: enough to see what it is
 

@@ -17,8 +17,7 @@ class Account(Struct, frozen=True):
     """One source's account at its vendor, and the way there.
 
     `tags` narrow what it takes (`wanted` as they are compared), `org` is whose account
-    it has to be. `receives` says
-    that its webhooks arrive as well.
+    it has to be. `receives` says that its webhooks arrive as well.
     """
 
     source: str
@@ -37,6 +36,12 @@ class Account(Struct, frozen=True):
     def title(self) -> str:
         """The vendor's name for people."""
         return self.provider.title or self.provider.name
+
+    @property
+    def fix(self) -> str:
+        """What to do where the credential is refused, and what goes on meanwhile."""
+        still = "Webhooks still arrive. " if self.receives else ""
+        return f"{still}Fix sources.{self.source}.token."
 
 
 class Plan(Struct, frozen=True):

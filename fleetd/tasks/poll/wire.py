@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import trio
 
-from fleetd.errors import HeldError, TransientError
+from fleetd.errors import HeldError, PayloadError, TransientError
 from fleetd.providers.contract import Answer, Ask
 from fleetd.reach import told
 
@@ -22,6 +22,13 @@ PLAIN = frozenset({"", "identity"})
 ANSWER_BYTES = 2048
 Trace: TypeAlias = "Callable[[str, Mapping[str, Any]], Awaitable[None]]"
 PATIENCE = 4.0  # times the time-out: what a whole answer may take
+
+
+UNWELL = frozenset({408, 425, 429})
+UNREADABLE = (  # what a vendor's file may meet in bytes that nobody promised
+    PayloadError, msgspec.MsgspecError, LookupError, ValueError, TypeError,
+    AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
 
 
 class UnreadableError(HeldError):
