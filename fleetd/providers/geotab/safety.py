@@ -59,6 +59,8 @@ SAID = (
     ("seat belt", "seatbelt"),
     ("collision", "crash"),
     ("accident", "crash"),
+    ("rollover", "rollover"),
+    ("panic", "panic"),
     ("tailgat", "following_distance"),
 )
 IDLING = "RuleIdlingId"

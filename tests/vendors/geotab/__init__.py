@@ -86,6 +86,9 @@ class Geotab(Listed):
         status = 200 if self.over % 2 else 429
         return reply(body, status, retry_after=str(max(math.ceil(after), 1)))
 
+    def told(self) -> dict[str, Any]:
+        return super().told() | {"logins": self.logins}
+
     # calls
 
     def call(self, asked: Asked) -> Reply:
