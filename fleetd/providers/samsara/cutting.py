@@ -115,11 +115,10 @@ class Series:
             raise no_page(body, bad) from bad
         records: list[Record] = []
         for one in page.data:
-            *values, items = self._values(one)
-            if items is None:
-                return self._carefully(body)
+            values = self._values(one)
             head, whole = self._head(values)
-            if not whole:
+            items = values[-1]
+            if items is None or not whole:
                 return self._carefully(body)
             records += self._parts(head, items)
         return records, page.pagination
@@ -127,7 +126,7 @@ class Series:
     def _head(self, values: Sequence[Any]) -> tuple[bytes, bool]:
         """What stands before each item, and whether nothing is missing there."""
         head, whole = b"{", True
-        for (label, needed), value in zip(self._labels, values, strict=True):
+        for (label, needed), value in zip(self._labels, values, strict=False):
             if value:
                 head += label + value + b","
             elif needed:
