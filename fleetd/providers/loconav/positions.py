@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -262,7 +263,12 @@ def value_of(
 
 
 def time_of(zone: tzinfo, leaf: Leaf) -> datetime | None:
+    if type(leaf.timestamp) is float:
+        return epoch(leaf.timestamp)
     return None if leaf.timestamp is None else moment_in(zone, leaf.timestamp)
+
+
+epoch = lru_cache(maxsize=1024)(reading.from_epoch)  # the leaves of a row say the same
 
 
 def miles(leaf: Leaf) -> float | None:
@@ -306,7 +312,7 @@ def fix_of(record: Wire) -> Fix:
     vehicle, number = vehicle_of(record)
     if vehicle is None:
         raise PayloadError("vehicleNumber and vehicleId are missing")
-    gps = inner(record, "gps")
+    gps = inner(record, "gps") or inner(inner(record, "sensors"), "gps")
     place = inner(gps, "currentLocationCoordinates") or gps
     return Fix(
         vehicle=vehicle,
