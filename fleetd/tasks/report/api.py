@@ -15,7 +15,7 @@ from fleetd.store import dead, look, stats, units
 from fleetd.store.jobs import rows_of_jobs
 from fleetd.store.look import Filter
 from fleetd.store.totals import HOUR_MS
-from fleetd.tasks.report import ledger
+from fleetd.tasks.report import ledger, why
 from fleetd.tasks.report.asked import END, Asked, span_of
 from fleetd.tasks.report.jobs import jobs_of
 
@@ -233,6 +233,7 @@ ANSWERS: Mapping[str, Answer] = {
     "/api/letter": letter,
     "/api/ledger": ledger.answer,
     "/api/jobs": jobs,
+    "/api/why": why.answer,
 }
 
 

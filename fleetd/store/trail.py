@@ -1,0 +1,151 @@
+"""One vehicle's trail through the log: its events, what was filtered, its dead letters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from math import asin, cos, radians, sin, sqrt
+from statistics import median
+
+import apsw
+from msgspec import Struct
+
+from fleetd.event import CODES, COLUMNS, Entry, Position, row_of
+from fleetd.store import stats
+from fleetd.store.dead import Letter
+from fleetd.store.look import COLUMNS as ROW
+from fleetd.store.look import entry_of, source_names
+from fleetd.store.totals import HOUR_MS
+
+MOST = 1_000_000  # rows of the log that one question goes through
+KEPT = 20_000  # events of one vehicle that are looked at
+EARTH_MILES = 3958.8
+FASTEST_MPH = 120.0  # between two fixes: no truck was there and here
+# The id stands in the packed event as it is: most rows are passed over unread.
+EVENTS = (
+    f"SELECT {ROW} FROM events WHERE seq > ? AND source = ?"
+    " AND instr(body, CAST(? AS BLOB)) > 0 ORDER BY seq LIMIT ?"
+)
+LAST_FIX = (
+    f"SELECT {ROW} FROM events WHERE seq <= ? AND seq > ? AND kind = ? AND source = ?"
+    " AND instr(body, CAST(? AS BLOB)) > 0 ORDER BY seq DESC LIMIT 50"
+)
+FILTERED = (
+    "SELECT outcome, why, count(*) FROM asides WHERE source = ? AND hour >= ?"
+    " AND vehicle = ? GROUP BY 1, 2"
+)
+DEAD = (
+    "SELECT d.id, n.side, n.name, d.scope, d.hour, d.at_ms, d.seq, d.kind, d.feed, d.why,"
+    " d.status, d.answer, length(d.body) FROM dead d JOIN names n ON n.id = d.scope"
+    " WHERE d.hour >= ? AND instr(d.body, CAST(? AS BLOB)) > 0 ORDER BY d.id LIMIT 100"
+)
+
+
+class Quality(Struct, frozen=True):
+    """How good a vehicle's fixes are: shares from 0 to 1, seconds, counts.
+
+    `filled` is the share of the 14 columns that say something, `jumps` are pairs of
+    fixes that no truck can drive, `usual_gap_s` the middle one between two fixes.
+    """
+
+    fixes: int = 0
+    filled: float | None = None
+    no_fix: float | None = None
+    jumps: int = 0
+    usual_gap_s: float | None = None
+    longest_gap_s: float | None = None
+
+
+class Trail(Struct, frozen=True):
+    """What the log holds of one vehicle since a moment."""
+
+    entries: tuple[Entry, ...]
+    last_fix: Entry | None
+    out: dict[str, int]  # filtered by reason, and `duplicate`
+    dead: tuple[Letter, ...]
+    whole: bool  # False where the log is too long to be looked through
+
+
+def trail(db: apsw.Connection, source: str, vehicle: str, since_ms: int) -> Trail:
+    """Look once through the log since then; the last fix is sought further back."""
+    names = source_names(db)
+    number = next((n for n, (name, _) in names.items() if name == source), 0)
+    newest = int(db.execute("SELECT newest_seq FROM log").get)
+    low = max(stats.seq_at(db, since_ms) - 1, newest - MOST)
+    rows = db.execute(EVENTS, (low, number, vehicle, KEPT))
+    entries = tuple(_of(rows, names, vehicle))
+    out: Counter[str] = Counter()
+    asked = (number, since_ms // HOUR_MS, vehicle)
+    for outcome, why, n in db.execute(FILTERED, asked):
+        out[why if outcome == "filtered" else outcome] += n
+    letters = db.execute(DEAD, (since_ms // HOUR_MS, vehicle))
+    return Trail(
+        entries,
+        _last_fix(
+            db, names, (newest, newest - MOST, CODES["position"], number, vehicle)
+        ),
+        dict(out),
+        tuple(Letter(*row) for row in letters),
+        low == 0 or low > newest - MOST,
+    )
+
+
+def _last_fix(
+    db: apsw.Connection, names: dict[int, tuple[str, str]],
+    asked: tuple[int, int, int, int, str],
+) -> Entry | None:  # fmt: skip
+    found = list(_of(db.execute(LAST_FIX, asked), names, asked[-1]))
+    dated = [one for one in found if "clock_suspect" not in one.event.flags]
+    return max(dated or found, key=lambda one: (one.event.at is not None, one.event.at),
+               default=None)  # fmt: skip
+
+
+def _of(
+    rows: Iterator[tuple[object, ...]], names: dict[int, tuple[str, str]], vehicle: str
+) -> Iterator[Entry]:
+    for row in rows:
+        entry = entry_of(row, names)
+        if entry is not None and entry.event.vehicle == vehicle:
+            yield entry
+
+
+def quality(found: Trail) -> Quality:
+    """What the fixes of a trail are worth."""
+    fixes = sorted(
+        (one.event for one in found.entries if isinstance(one.event, Position)),
+        key=lambda one: one.at.timestamp() if one.at else 0.0,
+    )
+    lost = found.out.get("no_fix", 0)
+    if not fixes:
+        return Quality(no_fix=1.0 if lost else None)
+    gaps = [(b.at - a.at).total_seconds() for a, b in pairwise(fixes) if a.at and b.at]
+    entries = [one for one in found.entries if isinstance(one.event, Position)]
+    full = sum(
+        sum(cell is not None for cell in row_of(one).values()) for one in entries
+    )
+    return Quality(
+        fixes=len(fixes),
+        filled=round(full / len(entries) / len(COLUMNS), 3),
+        no_fix=round(lost / (lost + len(fixes)), 3),
+        jumps=sum(_jumps(a, b) for a, b in pairwise(fixes)),
+        usual_gap_s=median(gaps) if gaps else None,
+        longest_gap_s=max(gaps, default=None),
+    )
+
+
+def _jumps(a: Position, b: Position) -> bool:
+    """Whether no truck can have driven from one fix to the next."""
+    if a.at is None or b.at is None:
+        return False
+    hours = max((b.at - a.at).total_seconds(), 1.0) / 3600
+    return miles(a, b) / hours > FASTEST_MPH and miles(a, b) > 1.0
+
+
+def miles(a: Position, b: Position) -> float:
+    """Along the great circle."""
+    one = [radians(x or 0.0) for x in (a.latitude, a.longitude)]
+    two = [radians(x or 0.0) for x in (b.latitude, b.longitude)]
+    half = sin((two[0] - one[0]) / 2) ** 2
+    half += cos(one[0]) * cos(two[0]) * sin((two[1] - one[1]) / 2) ** 2
+    return 2 * EARTH_MILES * asin(min(1.0, sqrt(half)))
