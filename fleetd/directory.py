@@ -260,9 +260,11 @@ def _without(event: AnyEvent, unit: Unit) -> AnyEvent:
 def _assigned(vehicle: str, event: Duty, facts: Facts) -> list[Learned]:
     """Who drives from when on, and that nobody does from its end on.
 
-    Unless somebody else is known to drive by then.
+    Unless somebody else is known to drive by then. One of nobody has an end alone.
     """
-    if event.driver is None or event.started_at is None:
+    if event.driver is None:
+        return _left(vehicle, event, facts) if event.started_at is None else []
+    if event.started_at is None:
         return []
     who, start = f"{event.driver}\n{event.driver_name or ''}", millis(event.started_at)
     drives = facts.get("driver")
@@ -276,6 +278,17 @@ def _assigned(vehicle: str, event: Duty, facts: Facts) -> list[Learned]:
         ):
             learned.append(Learned(vehicle, "driver", end, ""))
     return learned
+
+
+def _left(vehicle: str, event: Duty, facts: Facts) -> list[Learned]:
+    """That nobody drives from then on, unless that is what was said last before it."""
+    if event.ended_at is None:
+        return []
+    end = millis(event.ended_at)
+    before = [who for at_ms, who in facts.get("driver", ()) if at_ms <= end]
+    if before and not before[-1]:
+        return []
+    return [Learned(vehicle, "driver", end, "")]
 
 
 def _person(both: str | None) -> str | None:
