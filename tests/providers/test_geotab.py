@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleetd.directory import Directory
 from fleetd.errors import (
     ConfigError,
     ExpiredError,
@@ -725,6 +726,44 @@ def test_a_time_span_of_dotnet_is_so_many_seconds(text, seconds):
 )  # fmt: skip
 def test_a_reference_is_an_object_or_the_bare_name_of_a_system_entity(value, named):
     assert reference(value) == named
+
+
+def drives(order: list[int], at: str) -> str | None:
+    """Who drives b2A at a time, when the changes of driver came in this order."""
+    changes = [
+        ("2026-11-20T05:55:00.000Z", {"id": "b44", "isDriver": True}),
+        ("2026-11-20T09:00:00.000Z", {"id": "b45", "isDriver": True}),
+        ("2026-11-20T18:40:00.000Z", "UnknownDriverId"),
+        ("2026-11-20T19:40:00.000Z", "UnknownDriverId"),
+    ]
+    known = Directory()
+    for n in order:
+        when, driver = changes[n]
+        told = {
+            "id": f"a{n}",
+            "device": {"id": "b2A"},
+            "dateTime": when,
+            "driver": driver,
+        }
+        (event,) = GEOTAB.normalize["assignments"](json.dumps(told).encode())
+        assert event.at is not None
+        for one in known.learn("haul", event, millis(event.at)):
+            known.put("haul", one.vehicle, one.name, one.at_ms, one.value)
+    fix = Position(id="x", vehicle="b2A", at=datetime.fromisoformat(at))
+    found = known.settle("haul", fix, millis(datetime.fromisoformat(at))).get("driver")
+    return None if found is None else str(found)
+
+
+@pytest.mark.parametrize(
+    "order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1], [1, 1, 0, 2, 2]]
+)
+def test_who_drives_is_known_from_each_change_on_whatever_order_they_come_in(order):
+    assert drives(order, "2026-11-20T05:00:00+00:00") is None
+    assert drives(order, "2026-11-20T06:00:00+00:00") == "b44"
+    assert drives(order, "2026-11-20T10:00:00+00:00") == "b45"
+    assert drives(order, "2026-11-20T18:39:59+00:00") == "b45"
+    assert drives(order, "2026-11-20T18:40:00+00:00") is None
+    assert drives(order, "2026-11-21T10:00:00+00:00") is None
 
 
 def test_passwords_and_sessions_never_stand_in_an_event():
