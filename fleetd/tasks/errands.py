@@ -131,12 +131,14 @@ class Errands:
 
 async def _got(http: httpx.AsyncClient, url: str, host: str) -> Answer:
     async with http.stream("GET", url, headers=BARE) as response:
+        if response.status_code != 200:
+            raise TransientError(f"{host}: answered {response.status_code}")
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise TransientError(f"{host}: answered packed, asked for plain")
         body = bytearray()
-        async for chunk in response.aiter_raw():
+        async for chunk in response.aiter_bytes():
             body += chunk
             if len(body) > LARGEST:
                 raise TransientError(f"{host}: answered over {LARGEST} bytes")
-        if response.status_code != 200:
-            raise TransientError(f"{host}: answered {response.status_code}")
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Answer(200, headers, bytes(body))
