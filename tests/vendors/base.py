@@ -93,6 +93,7 @@ class Simulator:
         self.key, self.secret, self.limit = key, secret, limit
         self.limiter = Limiter()
         self.counts: dict[str, int] = {}
+        self.bugs = 0  # answers that this simulator failed to make
         self.log: list[tuple[float, str, int]] = []  # steady time, path, status
         self._routes = [
             (method, _pattern(path), handler)
@@ -307,6 +308,7 @@ class Simulator:
         return {
             "now": self.now(),
             "requests": self.counts,
+            "bugs": self.bugs,
             "over": self.limiter.over(),
             "limits": self.limiter.told(),
         }

@@ -7,6 +7,7 @@ import gzip
 import json
 import socket
 import struct
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from tests.vendors.base import Clock, Reply, Simulator
 from tests.vendors.faults import named
 from tests.vendors.pushing import push
 from tests.vendors.truth import Truth
-from tests.vendors.wire import asked
+from tests.vendors.wire import Asked, asked
 
 HEAD, BODY = 64 << 10, 64 << 20
 RST = struct.pack("ii", 1, 0)  # linger on, no seconds: close with a reset
@@ -77,7 +78,7 @@ class _Peer:
         if "transfer-encoding" in headers:
             raise BadRequestError
         body = await self._exactly(int(headers.get("content-length", "0")))
-        found = self.sim.answer(asked(method, target, headers, body))
+        found = self._answer(asked(method, target, headers, body))
         if found.wait:
             await trio.sleep(found.wait)
         if found.broken:
@@ -86,6 +87,14 @@ class _Peer:
         wants = "gzip" in headers.get("accept-encoding", "")
         await self._send(method, found, zipped=self.gzipped and wants)
         return headers.get("connection", "").lower() != "close"
+
+    def _answer(self, request: Asked) -> Reply:
+        try:
+            return self.sim.answer(request)
+        except Exception:  # noqa: BLE001  a bug of the simulator's own is shown, and counted as such
+            traceback.print_exc()
+            self.sim.bugs += 1
+            return Reply(500, b"a bug of the simulator")
 
     async def _until(self, mark: bytes) -> str | bytes | None:
         while (end := self.buffer.find(mark)) < 0:
