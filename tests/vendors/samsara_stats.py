@@ -39,7 +39,7 @@ class Stats(Pages):
         while at < self.truth.vehicles and many < 512:
             if self.tagged(asked, at):
                 fixes = self.known_between(at, since, until)
-                one = self.told(asked, at, types, since, until, fixes)
+                one = self.spoken(asked, at, types, since, until, fixes)
                 many += one[0]
                 told.append(one[1])
             at += 1
@@ -57,9 +57,9 @@ class Stats(Pages):
             if self.tagged(asked, vehicle):
                 fixes = self.known(self.truth.fixes(vehicle, now - DAY, now))
                 told.append(
-                    self.told(asked, vehicle, types, now - DAY, now, fixes, last=True)[
-                        1
-                    ]
+                    self.spoken(
+                        asked, vehicle, types, now - DAY, now, fixes, last=True
+                    )[1]
                 )
         more = start + 512 < self.truth.vehicles
         after = (
@@ -69,7 +69,7 @@ class Stats(Pages):
         )
         return paged(list(filter(None, told)), after, more=more)
 
-    def told(
+    def spoken(
         self, asked: Asked, vehicle: int, types: list[str], since: int, until: int,
         fixes: list[Fix], *, last: bool = False,
     ) -> tuple[int, bytes]:  # fmt: skip
