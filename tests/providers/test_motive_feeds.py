@@ -524,33 +524,30 @@ def test_a_webhook_is_made_changed_and_removed_with_a_secret_of_ours():
         hooks.made(b'{"error_message":"already taken"}')
 
 
-def test_groups_that_are_named_keep_the_rest_out():
-    units = {
-        "vehicles": [{"vehicle": {"id": n, "group_ids": [n]}} for n in (1, 2)],
-        "pagination": {"total": 2},
-    }
-    trips = {
-        "driving_periods": [
-            {
-                "driving_period": {
-                    "id": n,
-                    "start_time": "2026-05-12T10:00:00Z",
-                    "vehicle": {"id": n},
-                }
+def test_a_point_in_units_unknown_is_left_until_its_vehicle_is_known():
+    points = [
+        {
+            "vehicle": {
+                "id": n,
+                "current_location": {
+                    "id": str(n),
+                    "located_at": "2026-05-12T10:00:00Z",
+                },
             }
-            for n in (1, 2)
-        ],
-        "pagination": {"total": 2},
+        }
+        for n in (1, 2, 3)
+    ]
+    points[2]["vehicle"]["metric_units"] = True
+    body = json.dumps({"vehicles": points, "pagination": {"total": 3}}).encode()
+    left = {
+        known: [
+            json.loads(one.body)["id"]
+            for one in take("locations", body, Turn(NOW, vehicles=known)).records
+        ]
+        for known in ((), ("2",))
     }
-    turn = Turn(NOW, tags=("2",))
-    known = Turn(NOW, since=NOW - DAY, tags=("2",), vehicles=("2",))
-    listed = take("vehicles", json.dumps(units).encode(), turn)
-    driven = take("trips", json.dumps(trips).encode(), known)
 
-    assert [json.loads(one.body)["id"] for one in listed.records] == [2]
-    assert listed.complete
-    assert [json.loads(one.body)["id"] for one in driven.records] == [2]
-    assert FEEDS["trips"].ask(turn) is None  # until the vehicles are known
+    assert left == {(): [1, 2, 3], ("2",): [2, 3]}
 
 
 def test_every_feed_says_what_it_brings_and_which_scope_it_needs():

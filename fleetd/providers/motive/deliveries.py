@@ -18,7 +18,7 @@ from msgspec import Raw, Struct
 from fleetd.errors import PayloadError
 from fleetd.event import AnyEvent, Record
 from fleetd.providers.contract import Ask, Page, Turn, Unpacked
-from fleetd.providers.motive.feeds import Windowed, post_times, tagged
+from fleetd.providers.motive.feeds import Windowed, post_times
 from fleetd.providers.motive.records import SECRETS
 from fleetd.providers.reading import UNREADABLE, as_number, loads
 
@@ -48,12 +48,7 @@ Split = Callable[[bytes], Unpacked]
 def unpack(split: Split, ask: Ask, body: bytes, turn: Turn) -> Page:
     """The bodies that nobody took, split as a webhook's body is."""
     page = LOG.unpack(ask, body, turn)
-    records = [
-        record
-        for entry in page.records
-        for record in missed(entry, split)
-        if tagged(record.body, turn)
-    ]
+    records = [record for entry in page.records for record in missed(entry, split)]
     return msgspec.structs.replace(page, records=records)
 
 

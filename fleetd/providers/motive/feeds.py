@@ -23,7 +23,7 @@ from fleetd.providers.motive.paging import (
     walk_of,
     went,
 )
-from fleetd.providers.reading import Wire, inner, loads, moment, texts, words
+from fleetd.providers.reading import flag, inner, loads, moment, words
 from fleetd.providers.windows import EARLIEST, Window, went_on, window
 
 DAY = timedelta(days=1)
@@ -42,7 +42,8 @@ class Listing(Struct, frozen=True):
     """A list that is read whole each time; the bookmark between pages is the walk.
 
     `evidence` lists prove by their end that what they did not name is gone. `tries` is
-    how often one is read in a row until its count is right.
+    how often one is read in a row until its count is right. One that needs `units`
+    says none itself: what is not in the directory yet is left for the next time.
     """
 
     feed: str
@@ -51,17 +52,16 @@ class Listing(Struct, frozen=True):
     singular: str
     evidence: bool = False
     tries: int = TRIES
+    units: bool = False
 
-    def ask(self, turn: Turn) -> Ask | None:
-        if not self.evidence and waits(turn):
-            return None
+    def ask(self, turn: Turn) -> Ask:
         return paged(self.path, walk_of(turn.bookmark), {})
 
     def unpack(self, _ask: Ask, body: bytes, turn: Turn) -> Page:
         """The records of one page; the last one is complete where every count agreed."""
         walk, page = walk_of(turn.bookmark), sheet(body, self.plural, self.singular)
         end = went(walk, page, self.tries)
-        items = [item for item in page.items if tagged(item, turn)]
+        items = [one for one in page.items if not self.units or measured(one, turn)]
         records = [Record(self.feed, item) for item in items]
         if end.onward is not None:
             return Page(records, token_of(end.onward), more=True)
@@ -87,7 +87,7 @@ class Windowed(Struct, frozen=True):
 
     def ask(self, turn: Turn) -> Ask | None:
         asked = self._window(turn)
-        if asked is None or waits(turn):
+        if asked is None:
             return None
         params = dict(self.span(asked, turn.now))
         return paged(self.path, walk_of(asked.page), params)
@@ -102,19 +102,21 @@ class Windowed(Struct, frozen=True):
         token = None if end.onward is None else token_of(end.onward)
         bookmark, more = went_on(asked, token, turn)
         parts = (part for item in page.items for part in self.split(item))
-        kept = [part for part in parts if self._meant(part, turn)]
+        kept = [part for part in parts if within(part, self.times, turn)]
         return Page([Record(self.feed, part) for part in kept], bookmark, more)
 
     def _window(self, turn: Turn) -> Window | None:
         return window(turn, longest=self.longest, begins=self.begins)
 
-    def _meant(self, part: bytes, turn: Turn) -> bool:
-        return tagged(part, turn) and within(part, self.times, turn)
 
-
-def waits(turn: Turn) -> bool:
-    """Whether it is too early to ask: groups are named, and their vehicles not known."""
-    return bool(turn.tags) and not turn.vehicles and turn.until is None
+def measured(item: bytes, turn: Turn) -> bool:
+    """Whether it is known in which units a vehicle reports; if not, it comes again."""
+    try:
+        told = loads(item)
+    except PayloadError:
+        return True
+    known = words(told, "id") in turn.vehicles
+    return known or not turn.vehicles or flag(told, "metric_units") is not None
 
 
 def within(item: bytes, times: tuple[str, ...], turn: Turn) -> bool:
@@ -135,32 +137,6 @@ def _moments(item: bytes, times: tuple[str, ...]) -> Iterator[datetime]:
     for name in times:
         if (at := moment(told, name)) is not None:
             yield at
-
-
-def tagged(item: bytes, turn: Turn) -> bool:
-    """Whether a record belongs to the groups that the operator named, if any.
-
-    A vehicle says its groups itself (`group_ids`); other records are known by the
-    vehicle they speak of, and what speaks of none is kept.
-    """
-    if not turn.tags:
-        return True
-    try:
-        told = loads(item)
-    except PayloadError:
-        return True
-    if "group_ids" in told:
-        return bool(set(turn.tags) & set(texts(told, "group_ids")))
-    unit = vehicle_id(told)
-    return unit is None or unit in turn.vehicles
-
-
-def vehicle_id(told: Wire) -> str | None:
-    """The vehicle that a record speaks of."""
-    if "current_location" in told:  # the record is a vehicle itself
-        return words(told, "id")
-    unit = inner(told, "vehicle", "current_vehicle")
-    return words(unit, "id") or words(told, "vehicle_id")
 
 
 def utc_days(asked: Window, _now: datetime) -> Mapping[str, str]:

@@ -22,7 +22,7 @@ from msgspec import Raw, Struct
 from fleetd.errors import PayloadError
 from fleetd.event import Record
 from fleetd.providers.contract import Ask, Page, Turn
-from fleetd.providers.motive.feeds import DAY, day, waits
+from fleetd.providers.motive.feeds import DAY, day
 from fleetd.providers.motive.paging import complaint
 from fleetd.providers.reading import UNREADABLE, loads, moment, short
 from fleetd.providers.windows import EARLIEST, SLACK
@@ -84,7 +84,7 @@ _dated = msgspec.json.Decoder(Dated).decode
 def ask(turn: Turn) -> Ask | None:
     """The next days of one vehicle, up to today."""
     since, until = days(place_of(turn), turn)
-    if since > until or waits(turn):
+    if since > until:
         return None
     span = {"start_date": day(since), "end_date": day(until)}
     return Ask(PATH + turn.part, params=span, tier="history")

@@ -61,7 +61,7 @@ def listed(
 
 
 LOCATIONS = Listing(
-    "locations", "/v3/vehicle_locations", "vehicles", "vehicle", tries=1
+    "locations", "/v3/vehicle_locations", "vehicles", "vehicle", tries=1, units=True
 )
 FAULTS = Listing("faults", "/v1/fault_codes", "fault_codes", "fault_code")
 LOG = partial(deliveries.unpack, split)
