@@ -114,11 +114,14 @@ def test_an_alert_that_ends_after_it_was_listed_is_read_to_its_end():
     begins = {
         one.id for one in read(poll(sim, "alerts", Turn(NOON, since=NOON - EVERY)))
     }
+    first = Turn(NOON, lookback=feed.lookback, since=NOON - 9 * EVERY)
+    page = feed.unpack(*whole(sim, PROVIDER, feed, first), first)
     sim.clock.set(NOON.timestamp() + 6 * 3600)
-    turn = Turn(NOON + timedelta(hours=6), lookback=feed.lookback, since=NOON - EVERY)
+    turn = Turn(NOON + timedelta(hours=6), page.bookmark, lookback=feed.lookback)
     later = {one.id for one in read(poll(sim, "late_alerts", turn))}
     open_ = {one for one in begins if ":end" not in one and f"{one}:end" not in begins}
 
+    assert not page.more  # nothing is late at first
     assert begins <= later
     assert any(f"{one}:end" in later for one in open_)
 

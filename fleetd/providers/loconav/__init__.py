@@ -247,7 +247,7 @@ WEBHOOK = Webhook(
 
 
 def feeds(settings: Settings) -> tuple[Feed, ...]:
-    """What is asked: ten requests a minute or so for a fleet of 600."""
+    """What is asked: some ten requests a minute for a fleet of 600."""
     size = settings.per_page
     sensors = ["gps", "odometer"] if settings.odometer else ["gps"]
     path = "/vehicles/telematics/last_known"
@@ -263,9 +263,9 @@ def feeds(settings: Settings) -> tuple[Feed, ...]:
             partial(pages.unpack_list, "positions"),
             kinds=("position",),
         ),
-        windowed("alerts", 60.0, timedelta(minutes=10), TOLD, "alerts", size),
-        windowed("late_alerts", 6 * 3600.0, timedelta(days=3), TOLD, "alerts", size),
-        windowed("trips", 900.0, timedelta(days=2), ("trip",), "trips", size),
+        windowed("alerts", 60.0, timedelta(minutes=10), TOLD, size),
+        late_alerts(size),
+        windowed("trips", 1800.0, timedelta(days=2), ("trip",), size),
     )
 
 
@@ -282,31 +282,37 @@ def listing(name: str, kind: str, path: str, size: int, **extra: str) -> Feed:
 
 
 def windowed(
-    name: str,
-    every: float,
-    lookback: timedelta,
-    kinds: tuple[str, ...],
-    records: str,
-    size: int,
+    name: str, every: float, lookback: timedelta, kinds: tuple[str, ...], size: int
 ) -> Feed:
-    """A list of what began in a window; `late_alerts` reads the last days again.
-
-    An alert is listed where it began, so its end is found there too, and what a device
-    told only when it was back.
-    """
-    ask = partial(pages.ask_window, f"/{records}", size)
-    unpack_page = partial(pages.unpack_window, records)
-    call, half = f"GET /{records}", timedelta(hours=12)
-    past = Past(ask, unpack_page, within=pages.OLDEST, call=call, chunk=half)
+    """A list of what began in a window, for the last six months."""
+    ask = partial(pages.ask_window, f"/{name}", size)
+    read = partial(pages.unpack_window, name)
+    call, half = f"GET /{name}", timedelta(hours=12)
     return Feed(
         name,
         every,
         ask,
-        unpack_page,
+        read,
         kinds=kinds,
         lookback=lookback,
-        begins=min(lookback, timedelta(hours=1)) if name == "alerts" else lookback,
-        past=None if name == "late_alerts" else past,
+        begins=timedelta(hours=1),
+        past=Past(ask, read, within=pages.OLDEST, call=call, chunk=half),
+    )
+
+
+def late_alerts(size: int) -> Feed:
+    """The last three days of alerts, read again.
+
+    An alert is listed where it began, so its end is found there too, hours later, and
+    what a device told only when it was back.
+    """
+    return Feed(
+        "late_alerts",
+        6 * 3600.0,
+        partial(pages.ask_late, "/alerts", size),
+        partial(pages.unpack_late, "alerts"),
+        kinds=TOLD,
+        lookback=timedelta(days=3),
     )
 
 

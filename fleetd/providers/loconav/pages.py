@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from fleetd.errors import PayloadError
 from fleetd.event import Record
@@ -124,6 +125,22 @@ def unpack_list(feed: str, ask: Ask, body: bytes, _turn: Turn) -> Page:
         more=page is not None,
         complete=found.more is False,
     )
+
+
+def late(turn: Turn) -> Turn:
+    """The same turn of a feed that only reads again what another has read before.
+
+    It begins now, however far back the source was told to begin: nothing is late yet.
+    """
+    return turn if turn.bookmark else replace(turn, since=turn.now)
+
+
+def ask_late(path: str, size: int, turn: Turn) -> Ask | None:
+    return ask_window(path, size, late(turn))
+
+
+def unpack_late(feed: str, ask: Ask, body: bytes, turn: Turn) -> Page:
+    return unpack_window(feed, ask, body, late(turn))
 
 
 def ask_window(path: str, size: int, turn: Turn) -> Ask | None:
