@@ -160,6 +160,9 @@ class Simulator:
         """The headers that sign a push."""
         return {}
 
+    def posted(self, sending: Sending, status: int) -> None:
+        """What became of a push; 0 where nobody answered. For vendors that keep a log."""
+
     # what a vendor's handlers use
 
     def now(self) -> int:

@@ -77,6 +77,7 @@ async def _one(
     try:
         while True:
             status = await _post(sim, http, url, one)
+            sim.posted(one, status)
             told.sent += 1
             if status in sim.accepted:
                 told.taken += 1
