@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import ssl
 import tempfile
 import time
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,18 @@ import trio
 from msgspec import Struct
 
 from fleetd import config, providers, secrets, sinks
+from fleetd.cli._ask import ask_all
 from fleetd.config import House, SinkTable, Source
-from fleetd.errors import FleetdError
+from fleetd.errors import FleetdError, TransientError
 from fleetd.masking import MASK
 from fleetd.pace import http_date
-from fleetd.providers.contract import Ask, Feed, Provider, Turn
+from fleetd.tasks.poll import Account, accounts_of
 from fleetd.world import World
 
-PATIENCE = 30.0
-LARGEST = 16 << 20
+PATIENCE = 60.0
 APART = 60.0
 SLOW_SYNC = 0.1
-REFUSED = frozenset({401, 403})
+BUSY = 429
 
 
 class Finding(Struct, frozen=True):
@@ -41,7 +41,9 @@ class Listening(World):
     """A world that remembers the dates that HTTPS answers bear, for the clock."""
 
     def __init__(self, world: World) -> None:
-        super().__init__(now=world.now, environ=world.environ)
+        super().__init__(
+            now=world.now, in_thread=world.in_thread, environ=world.environ
+        )
         self._inner = world
         self.apart: tuple[float, str] | None = None
 
@@ -60,8 +62,14 @@ async def call_everything(house: House, world: World) -> list[Finding]:
     """All findings, in the order of the file; nobody's failure keeps the next away."""
     world = Listening(world)
     found = []
+    vendors = {
+        name: config.configured(source, providers.load)
+        for name, source in house.sources.items()
+    }
+    accounts = {one.source: one for one in accounts_of(house, vendors)}
     for name, source in house.sources.items():
-        found.append(await patiently(f"sources.{name}", call_source, source, world))
+        asking = partial(call_source, house, accounts.get(name))
+        found.append(await patiently(f"sources.{name}", asking, source, world))
     for name, table in house.sinks.items():
         call = awaits_run if made_later(table, house.daemon.data) else call_sink
         found.append(await patiently(f"sinks.{name}", call, table, world))
@@ -100,64 +108,19 @@ async def call_sink(table: SinkTable, world: World) -> str:
     return await sink.check(table.settings, world)
 
 
-async def call_source(source: Source, world: World) -> str:
-    """The first thing its first feed would ask."""
-    vendor = config.configured(source, providers.load)
-    wanted = source.feeds or ()
-    feeds = [one for one in vendor.feeds if not wanted or one.name in wanted]
-    if not feeds or (source.token is None and vendor.answer is None):
+async def call_source(
+    house: House, account: Account | None, source: Source, world: World
+) -> str:
+    """What its vendor says, feed by feed."""
+    del source
+    if account is None or not account.provider.feeds:
         return "only receives; `fleetd send` proves that"
-    feed, now = feeds[0], world.now()
-    turn = Turn(now)
-    ask = feed.ask(turn)
-    if ask is None:
-        return f"{feed.name} has nothing to ask yet"
-    if vendor.answer is not None:
-        return counted(feed, ask, vendor.answer(ask, now), turn)
-    body = await fetched(source, vendor, ask, world)
-    return counted(feed, ask, body, turn)
-
-
-def counted(feed: Feed, ask: Ask, body: bytes, turn: Turn) -> str:
-    return (
-        f"{feed.name} answered with {len(feed.unpack(ask, body, turn).records)} records"
-    )
-
-
-async def fetched(source: Source, vendor: Provider, ask: Ask, world: World) -> bytes:
-    """The answer's body, or an error that says what to do."""
-    token = source.token.reveal() if source.token else ""
-    headers = {**ask.headers, **(vendor.authorize(token) if vendor.authorize else {})}
-    url = (source.base_url or vendor.base_url) + ask.path
-    async with world.client(**options(source)) as http:
-        request = http.build_request(
-            ask.method, url, params=dict(ask.params), json=ask.json, headers=headers
-        )
-        answer = await http.send(request, stream=True)
-        body = b""
-        async for piece in answer.aiter_bytes():
-            body += piece
-            if len(body) > LARGEST:
-                break
-        await answer.aclose()
-    if answer.status_code in REFUSED:
-        why = f"refused the token ({answer.status_code} on {ask.path})"
-        raise FleetdError(
-            f"{vendor.title or vendor.name} {why}. Is it of this account?"
-        )
-    if not answer.is_success:
-        raise FleetdError(f"{answer.status_code} on {ask.path}")
-    return body
-
-
-def options(source: Source) -> dict[str, Any]:
-    """How this source's client differs from any other."""
-    chosen: dict[str, Any] = {"timeout": float(source.timeout)}
-    if source.proxy is not None:
-        chosen["proxy"] = source.proxy.reveal()
-    if source.ca is not None:
-        chosen["verify"] = ssl.create_default_context(cafile=source.ca)
-    return chosen
+    try:
+        return await ask_all(house, account, world)
+    except TransientError as bad:
+        if bad.status != BUSY:
+            raise
+        return f"{account.title} answers, and asks for patience: {bad}"
 
 
 def clock(world: Listening) -> Finding:

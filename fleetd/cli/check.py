@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +15,13 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from fleetd import config, providers, secrets, sinks
+from fleetd import config, logs, providers, secrets, sinks
 from fleetd.cli import _live
 from fleetd.cli._live import Finding
 from fleetd.config import House, Source
 from fleetd.errors import ConfigError
 from fleetd.masking import MASK
+from fleetd.reach import Proxies, trusted
 from fleetd.web.listeners import TLS
 from fleetd.world import World
 
@@ -68,6 +68,7 @@ def main(chosen: argparse.Namespace) -> int:
         return CONFIG
     verdict = judge(house, world)
     if chosen.live and verdict.ok:
+        logs.setup("error")
         live = trio.run(_live.call_everything, house, world)
         fine = all(one.ok for one in live)
         verdict = msgspec.structs.replace(verdict, live=live, ok=fine)
@@ -88,6 +89,7 @@ def judge(house: House, world: World) -> Verdict:
         config.judge_secrets(house, providers.load)
     except ConfigError as bad:
         errors += str(bad).splitlines()
+    errors += proxies(house, world)
     for why, passes in [*certificates(house), *data_folder(house.daemon.data)]:
         (notes if passes else errors).append(why)
     return Verdict(
@@ -113,14 +115,24 @@ def certificates(house: House) -> Iterator[tuple[str, bool]]:
         except ConfigError as bad:
             yield f"webhooks.tls_cert: {bad}", False
     for name, source in house.sources.items():
-        try:
-            if source.ca:
-                ssl.create_default_context(cafile=source.ca)
-        except PermissionError:
+        if source.ca and unseen(source.ca):
             yield f"sources.{name}.ca: {source.ca} is for the service to see", True
-        except OSError as bad:
-            why = bad.strerror or "no certificates in it"
-            yield f"sources.{name}.ca: {source.ca}: {why}", False
+            continue
+        try:
+            trusted(source.ca)
+        except ConfigError as bad:
+            yield f"sources.{name}.{bad}", False
+
+
+def proxies(house: House, world: World) -> Iterator[str]:
+    """What is wrong with the proxies of sources that poll, the environment's among them."""
+    for name, source in house.sources.items():
+        if not polls(source) or (source.proxy and not source.proxy.known):
+            continue
+        try:
+            Proxies(source.proxy.reveal() if source.proxy else "", world.environ)
+        except ConfigError as bad:
+            yield config.placed(house, f"sources.{name}.{bad}")
 
 
 def unseen(path: Path) -> bool:

@@ -233,13 +233,15 @@ class Provider(Struct, frozen=True):
     pass is judged by its status. `secret_fields` names JSON keys, at any depth, whose
     values are masked before anything is stored. `answer` makes the vendor its own far
     side (the demo). `configured` gives the provider as one source's own extra keys
-    shape it; `settings` is the struct of those.
+    shape it; `settings` is the struct of those. `regions` names the base URLs of all
+    places where an account may live, as people call them.
     """
 
     name: str
     normalize: Mapping[str, Normalize]
     title: str = ""
     base_url: str = ""
+    regions: Mapping[str, str] = {}
     webhook: Webhook | None = None
     feeds: tuple[Feed, ...] = ()
     authorize: Callable[[str], Mapping[str, str]] | None = None

@@ -194,6 +194,11 @@ def configured(settings: Settings | None) -> Provider:
         name="samsara",
         title="Samsara",
         base_url="https://api.samsara.com",
+        regions={
+            "EU": "https://api.eu.samsara.com",
+            "Canada": "https://api.ca.samsara.com",
+            "US": "https://api.samsara.com",
+        },
         normalize={"webhook": webhook, **NORMALIZERS},
         webhook=WEBHOOK,
         feeds=(*FEEDS, *more),

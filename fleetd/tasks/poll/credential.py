@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import Any
 
 import httpx
+import msgspec
 import trio
 from msgspec import Struct
 
@@ -21,7 +22,7 @@ from fleetd.tasks.budget import LIVE, Budget, Budgets
 from fleetd.tasks.poll.holds import Holds
 from fleetd.tasks.poll.login import Logins
 from fleetd.tasks.poll.org import Org
-from fleetd.tasks.poll.plan import Account
+from fleetd.tasks.poll.plan import DAWN, Account
 from fleetd.tasks.poll.wire import (
     ANSWER_BYTES,
     UNREADABLE,
@@ -208,6 +209,9 @@ class Credential:
             why = f"{account.title} forbids {ask.path} to this token (403){needs}"
             raise HeldError(why, status=403, answer=answer.body[:ANSWER_BYTES])
         why = f"{ask.path}: answered {status}"
+        if status == 404:
+            why = f"{why}: {account.base_url} knows no such thing. Is base_url right"
+            why = f"{why}, or the account of another region{elsewhere(account)}?"
         if status in UNWELL or status >= 500 or status < 300:
             after = retry_after(answer.headers.get("retry-after"), self._world.now())
             raise TransientError(why, after=after, status=status)
@@ -219,9 +223,20 @@ class Credential:
 
     @property
     def mark(self) -> str:
-        """Names this very credential without telling it."""
-        told = f"{self.account.base_url}\0{self.secret}".encode()
+        """Names this very credential without telling it: where, whose, the secret."""
+        told = f"{self.account.base_url}\0{self.secret}\0".encode() + self._login()
         return blake2b(told, digest_size=12, person=b"fleetd-session").hexdigest()
+
+    def _login(self) -> bytes:
+        """What a login says: a user that was corrected is another credential."""
+        session = self.account.provider.session
+        if session is None:
+            return b""
+        try:
+            ask = session.login(self.secret, DAWN)
+        except HeldError:  # it lacks a key of the config
+            return b""
+        return msgspec.json.encode((ask.path, ask.params, ask.headers, ask.json))
 
     @property
     def secret(self) -> str:
@@ -250,8 +265,19 @@ def refused(account: Account, ask: Ask, status: int) -> str:
     """What to say where the vendor does not take the token."""
     return (
         f"{account.source}: {account.title} refused the token ({status} on {ask.path}). "
-        f"Wrong token, or an account of another region? {account.fix}"
+        f"Wrong token, or an account of another region{elsewhere(account)}? {account.fix}"
     )
+
+
+def elsewhere(account: Account) -> str:
+    """Where else an account of this vendor may live, to put into the config."""
+    here = account.base_url.rstrip("/")
+    others = [
+        f'{name}: base_url = "{url}"'
+        for name, url in account.provider.regions.items()
+        if url.rstrip("/") != here
+    ]
+    return f" ({'; '.join(others)})" if others else ""
 
 
 @asynccontextmanager
