@@ -38,6 +38,7 @@ from fleetd.tasks.poll import (
     way_of,
 )
 from fleetd.tasks.prune import prune
+from fleetd.tasks.silence import watch_silence
 from fleetd.tasks.supervise import Health, keep_alive
 from fleetd.web import TLS, Door, Limits, Listener, open_listeners, twins
 from fleetd.world import World
@@ -243,6 +244,7 @@ class Life:
         )
         self._start(outbound, "sweep", lambda health: sweep(store, health))
         self._start(outbound, "clock", lambda health: keep_time(clock, health))
+        self._start(outbound, "silence", lambda health: watch_silence(board, health))
         self._start(outbound, "board", lambda health: watch(board, health))
 
     async def _open_doors(

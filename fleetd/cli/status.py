@@ -161,6 +161,7 @@ def rest(doc: Document) -> Iterator[str]:
     yield from notes(doc)
     yield from letters(doc)
     yield from drift(doc)
+    yield from quiet(doc)
     yield from log(doc)
     if doc.clock.state != "ok":
         yield f"clock     {doc.clock.state}: {doc.clock.why}"
@@ -195,6 +196,16 @@ def letters(doc: Document) -> Iterator[str]:
     ]
     if kept:
         yield f"unproven  {', '.join(kept)}: bodies whose signature fits no secret"
+
+
+def quiet(doc: Document) -> Iterator[str]:
+    found = [
+        f"{name} {many(one.silent_vehicles)}"
+        for name, one in doc.sources.items()
+        if one.silent_vehicles
+    ]
+    if found:
+        yield f"silent    {', '.join(found)} vehicles longer than usual: fleetd why VEHICLE"
 
 
 def drift(doc: Document) -> Iterator[str]:

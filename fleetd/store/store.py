@@ -15,12 +15,7 @@ from fleetd.directory import Directory
 from fleetd.event import LANES, Entry, millis
 from fleetd.store import small
 from fleetd.store.cursors import STEP, Advance, Attempted, Skip
-from fleetd.store.files import (
-    Readers,
-    Reservation,
-    Space,
-    write_down,
-)
+from fleetd.store.files import Readers, Reservation, Space, write_down
 from fleetd.store.jobs import (
     AddJob,
     ChangeJob,
@@ -71,10 +66,11 @@ class Store:
         self.providers: dict[str, str] = {}
         self.crowded: set[tuple[str, str]] = (
             set()
-        )  # too many dead letters: (side, name)
+        )  # (side, name): too many dead letters
         self.nudged: set[str] = set()  # sinks that are to try now
         self.warnings: list[str] = []  # of sinks that are about to lose what they hold
         self.heard: dict[str, int] = {}  # source → when it last sent something
+        self.listeners: set[Callable[[Landed], None]] = set()  # told of each commit
         self.outages: tuple[tuple[int, int], ...] = ()  # ms in which nobody listened
         self._waiting: Counter[tuple[str, int]] = Counter()
         self._cursors: dict[tuple[str, int], int] = {}
@@ -357,6 +353,8 @@ class Store:
     def _landed(self, landed: Landed) -> None:
         self._tail.forget(landed.pruned)
         self._tail.grow(landed.entries)
+        for listen in self.listeners:
+            listen(landed)
         for source, fact in landed.facts:
             self.directory.put(source, fact.vehicle, fact.name, fact.at_ms, fact.value)
         for record in landed.records:

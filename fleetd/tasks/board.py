@@ -70,6 +70,7 @@ class Board:
         self.notifies = frozenset(notifies)
         self.started_ms = started_ms or millis(world.now())
         self.freshen: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+        self.silent: dict[str, int] = {}  # source → vehicles that do not speak
         self.healths: dict[str, Health] = {}
         self.credentials: Mapping[str, Credential] = {}  # of the sources that poll
         self.received: dict[str, int] = {}
@@ -132,6 +133,7 @@ class Board:
             waiting={pair: store.waiting(*pair) for pair in pairs},
             cursors={pair: store.cursor(*pair) for pair in pairs},
             jobs=store.jobs(),
+            silent=dict(self.silent),
             rates=self._rates(),
             drains=self._drains(),
             received=self._received(),

@@ -63,6 +63,7 @@ class Live(Struct, frozen=True, kw_only=True):
     received: Mapping[str, int] = {}
     taken: Mapping[str, int] = {}
     unproven: frozenset[str] = frozenset()
+    silent: Mapping[str, int] = {}  # source → vehicles that usually speak by now
     untyped: frozenset[str] = frozenset()  # sources whose events are all `other`
     growth_per_h: float | None = None
     fsync_p99_ms: float | None = None
@@ -162,6 +163,7 @@ def _source(house: House, live: Live, rows: Rows, name: str) -> SourceDoc:
         of(number, "duplicate"), of(number, "filtered"), of(number, "dead"),
         snap.sums.refused(number), snap.unverified.get(number, 0),
         0 if name in live.untyped else drift, _at(last), source.receives, feeds,
+        live.silent.get(name, 0),
     )  # fmt: skip
 
 

@@ -48,7 +48,8 @@ class FeedDoc(Struct, frozen=True):
 class SourceDoc(Struct, frozen=True):
     """One source; the counts are of its whole life.
 
-    `drift` are events of a type that its provider does not know, kept as `other`.
+    `drift` are events of a type that its provider does not know, kept as `other`;
+    `silent_vehicles` have told no position for longer than is their habit.
     """
 
     provider: str
@@ -65,6 +66,7 @@ class SourceDoc(Struct, frozen=True):
     last_received_at: str | None
     receives: bool
     feeds: dict[str, FeedDoc]
+    silent_vehicles: int = 0
 
 
 class SinkDoc(Struct, frozen=True):
