@@ -165,6 +165,25 @@ def test_a_wrong_password_is_tried_once_for_all_its_feeds(daemon, far):
     assert "not-the-password" not in daemon.told(1 << 20)
 
 
+def test_a_user_that_was_corrected_is_let_in_at_once(make, far):
+    text = SOURCE % (
+        "PASSWORD",
+        "acme_haul",
+        "nobody@acme.test",
+        'feeds = ["vehicles"]',
+    )
+    text = text.replace("$name", "north").replace("$far", far.url)
+    daemon = make(text, environ={"PASSWORD": "s3cret-enough"}).begin()
+    daemon.until(lambda: source(daemon, "north")["state"] == "held", "to be held")
+
+    daemon.stop()
+    daemon.configure(text.replace("nobody@acme.test", SERVICE))
+    daemon.begin()
+    daemon.until(lambda: all_of(daemon, "--kind", "vehicle"), "the vehicles")
+
+    assert source(daemon, "north")["state"] != "held"
+
+
 def test_nothing_went_over_a_limit_and_the_ledger_balances(daemon, far):
     told = far.counts()
 
