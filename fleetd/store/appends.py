@@ -335,10 +335,10 @@ class Appends:
             feed, value = append.bookmark
             now = append.received_ms
             row = {"source": source, "feed": feed, "value": value, "now": now}
-            if append.raw:  # the feed itself, whatever part or past of it that was
-                tx.count(
-                    source, hour, 0, "polled", append.received, why=append.raw.feed
-                )
+            of = feed.partition("/")[0]  # a vehicle's bookmark is its feed's
+            if append.raw and of.startswith("job:"):
+                of = append.raw.feed
+            tx.count(source, hour, 0, "polled", append.received, why=of)
             tx.db.execute(BOOKMARK, row)
             tx.landed.bookmarks[append.source, feed] = value
 
