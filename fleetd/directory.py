@@ -66,6 +66,9 @@ class Standing(Struct, frozen=True):
 NOBODY = Standing("", None, 0)
 Facts: TypeAlias = "Mapping[str, list[tuple[int, str]]]"
 NOTHING: Facts = {}
+Untold: TypeAlias = "Mapping[str, tuple[int, str]]"  # by name: from when on, what
+UNTOLD: Untold = {}
+Fresh: TypeAlias = "dict[str, dict[str, tuple[int, str]]]"  # by vehicle
 
 
 class Directory:
@@ -174,11 +177,13 @@ class Directory:
         return tuple(one for one in facts[-1][1].split("\n") if one)
 
     def learn(
-        self, source: str, event: AnyEvent, at_ms: int, *, whole: bool = False
-    ) -> list[Learned]:
+        self, source: str, event: AnyEvent, at_ms: int, *, whole: bool = False,
+        fresh: Fresh | None = None,
+    ) -> list[Learned]:  # fmt: skip
         """The facts in an event that are not known yet; nothing is changed here.
 
         `whole` says that a record holds all there is: what it does not name is not so.
+        `fresh` is what the events before it in the same page taught, by vehicle.
         """
         if isinstance(event, Driver):
             return self._names(source, event, at_ms)
@@ -190,13 +195,15 @@ class Directory:
             event = _without(event, unit)
         if type(event) is Duty and event.type == "assignment":
             return _assigned(vehicle, event, facts)
-        if type(event) is Position and _old_news(event, facts, at_ms):
+        new = fresh.get(vehicle, UNTOLD) if fresh else UNTOLD
+        if type(event) is Position and _old_news(event, facts, new, at_ms):
             return []
         first = _first(event, at_ms)
         return [
             Learned(vehicle, name, _since(name, when, first, facts), value)
             for name, when, value in _said(event, at_ms, whole=whole)
-            if (_at(facts.get(name), when) or "") != value or name not in facts
+            if (_told(facts.get(name), new.get(name), when) or "") != value
+            or not (name in facts or name in new)
         ]
 
     def _names(self, source: str, driver: Driver, at_ms: int) -> list[Learned]:
@@ -215,19 +222,37 @@ def _at(facts: list[tuple[int, str]] | None, at_ms: int) -> str | None:
     return (facts[found - 1][1] or None) if found else None
 
 
-def _old_news(event: Position, facts: Facts, at_ms: int) -> bool:
+def _told(
+    facts: list[tuple[int, str]] | None, new: tuple[int, str] | None, at_ms: int
+) -> str | None:
+    """The same, with what was taught a moment ago and is not on the disk yet."""
+    if new is None or new[0] > at_ms:
+        return _at(facts, at_ms)
+    if facts and facts[-1][0] > new[0]:
+        found = bisect_right(facts, at_ms, key=lambda fact: fact[0])
+        if found and facts[found - 1][0] > new[0]:
+            return facts[found - 1][1] or None
+    return new[1] or None
+
+
+def _old_news(event: Position, facts: Facts, new: Untold, at_ms: int) -> bool:
     """Whether a fix says nothing of its vehicle that is not known: as nearly all do."""
     vin, number, driver = event.vin, event.number, event.driver
-    if vin is not None and _at(facts.get("vin"), at_ms) != vin:
+    if vin is not None and _told(facts.get("vin"), new.get("vin"), at_ms) != vin:
         return False
-    if number is not None and _at(facts.get("number"), at_ms) != number:
-        return False
+    if number is not None:
+        known = _told(facts.get("number"), new.get("number"), at_ms)
+        if known != number:
+            return False
     state = event.engine_state
-    if state is not None and _at(facts.get("engine"), at_ms) != state:
-        return False
+    if state is not None:
+        known = _told(facts.get("engine"), new.get("engine"), at_ms)
+        if known != state:
+            return False
     if driver is None:
         return True
-    return _at(facts.get("driver"), at_ms) == f"{driver}\n{event.driver_name or ''}"
+    known = _told(facts.get("driver"), new.get("driver"), at_ms)
+    return known == f"{driver}\n{event.driver_name or ''}"
 
 
 def _since(name: str, when: int, first: int, facts: Facts) -> int:

@@ -9,7 +9,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fleetd.directory import Directory
+from fleetd.directory import Directory, Fresh
 from fleetd.errors import PayloadError
 from fleetd.event import (
     CODES,
@@ -126,6 +126,7 @@ class _Work:
         self.filtered: list[Aside] = []
         self.dead: list[DeadRecord] = []
         self.facts: list[Fact] = []
+        self._fresh: Fresh = {}
         self.normalized = self.empty = 0
 
     def read(self, part: int, record: Record) -> None:
@@ -233,5 +234,11 @@ class _Work:
         arrival = self.arrival
         when = arrival.received_ms if at_ms is None else at_ms
         whole = arrival.origin in WHOLE
-        for one in self.directory.learn(arrival.source, event, when, whole=whole):
+        learned = self.directory.learn(
+            arrival.source, event, when, whole=whole, fresh=self._fresh
+        )
+        for one in learned:
             self.facts.append(Fact(one.vehicle, one.name, one.at_ms, one.value))
+            told = self._fresh.setdefault(one.vehicle, {})
+            if one.name not in told or told[one.name][0] <= one.at_ms:
+                told[one.name] = (one.at_ms, one.value)

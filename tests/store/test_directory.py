@@ -201,3 +201,35 @@ def test_facts_of_one_name_are_bounded():
 
     assert directory.known("north", "v1", "number", 10**9) == str(KEPT * 3 - 1)
     assert directory.known("north", "v1", "number", KEPT) is None
+
+
+async def test_a_page_teaches_each_fact_once(autojump_clock, tmp_path, world):
+    def at(minute, state):
+        return fix(minute, at=MORNING + timedelta(minutes=minute), engine_state=state)
+
+    states = ["Off"] * 50 + ["On"] * 50 + ["Off"] * 20
+    async with opened(tmp_path, world) as store:
+        await put(store, *[at(minute, one) for minute, one in enumerate(states)])
+
+        found = rows(store, "SELECT at_ms, value FROM facts WHERE name = 'engine'")
+        morning = millis(MORNING)
+        assert [((at_ms - morning) // 60_000, value) for at_ms, value in found] == [
+            (0, "Off"), (50, "On"), (100, "Off"),
+        ]  # fmt: skip
+
+
+async def test_a_page_of_the_past_is_taught_between_what_is_known(
+    autojump_clock, tmp_path, world
+):
+    def at(minute, state):
+        return fix(minute, at=MORNING + timedelta(minutes=minute), engine_state=state)
+
+    async with opened(tmp_path, world) as store:
+        await put(store, at(10, "Off"))
+        await put(store, at(5, "On"), at(7, "On"), at(20, "On"), at(30, "On"))
+        states = [
+            store.directory.known("north", "v1", "engine", millis(one))
+            for one in (MORNING + timedelta(minutes=m) for m in (4, 6, 12, 25, 40))
+        ]
+
+        assert states == [None, "On", "Off", "On", "On"]
