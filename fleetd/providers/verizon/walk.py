@@ -27,7 +27,7 @@ UNDER_WAY = "on"
 class Walk(Struct, frozen=True, array_like=True):
     """A `Window` that remembers: its newest record, and when it was last read far back.
 
-    `page` says that the round goes on at `until`.
+    `page` says that the round goes on at `until`. Nothing is read from before `first`.
     """
 
     since: datetime
@@ -35,6 +35,7 @@ class Walk(Struct, frozen=True, array_like=True):
     page: str | None = None
     newest: datetime | None = None
     deep: datetime | None = None
+    first: datetime = EARLIEST
 
 
 _read = msgspec.json.Decoder(Walk).decode
@@ -47,7 +48,8 @@ def span(turn: Turn, *, within: timedelta, begins: timedelta) -> Window | None:
         return None if asked is None else Window(floor(asked.since), asked.until)
     stands = stand(turn)
     since = _from(stands, turn, begins)
-    since = floor(max(since, turn.now - min(within, REACH), EARLIEST))
+    first = stands.first if stands else EARLIEST
+    since = floor(max(since, turn.now - min(within, REACH), first))
     until = floor(min(since + DAY, turn.now))
     return Window(since, until) if until - since >= SECOND else None
 
@@ -81,13 +83,14 @@ def step(
     before = stand(turn)
     known = before.newest if before else None
     latest = _later(known, newest, turn.now)
+    first = before.first if before else asked.since
     deep = turn.now if before is None or due(before, turn.now) else before.deep
     if _came_back(before, asked, newest, turn):
         assert known is not None
         back = floor(max(known, turn.now - AWAY))
-        return written(Walk(back, back, UNDER_WAY, latest, deep)), True
+        return written(Walk(back, back, UNDER_WAY, latest, deep, first)), True
     page = UNDER_WAY if on else None
-    return written(Walk(asked.since, upto, page, latest, deep)), on
+    return written(Walk(asked.since, upto, page, latest, deep, first)), on
 
 
 def _came_back(
