@@ -190,16 +190,6 @@ def test_one_poisoned_fix_costs_itself_alone():
     assert rest.items() < good.items()
 
 
-def test_tags_narrow_what_is_listed_and_where_it_was():
-    sim = samsara()
-    for name in ("vehicles", "positions"):
-        feed = FEEDS[name]
-        got = page(sim, feed, Turn(moment(NOON), tags=("3914",)))
-        assert got is not None
-        vehicles = {one.vehicle for one in normalized(got)}
-        assert vehicles == {sim.vehicle_id(n) for n in range(0, 8, 2)}
-
-
 # directories
 
 
@@ -370,7 +360,7 @@ def test_a_cursor_is_only_good_with_what_it_was_given_for():
     assert got is not None
 
     with pytest.raises(ExpiredError):
-        page(sim, FEEDS["positions"], Turn(moment(NOON), got.bookmark, tags=("3914",)))
+        page(sim, FEEDS["engine"], Turn(moment(NOON), got.bookmark))
 
 
 @pytest.mark.parametrize("name", FEEDS)

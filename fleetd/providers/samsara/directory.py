@@ -35,10 +35,16 @@ def vehicle(told: Told) -> Vehicle:
         year=words(unit, "year"),
         plate=words(unit, "licensePlate"),
         serial=serial and serial.replace("-", ""),
-        groups=texts(unit, "tags"),
+        groups=tags_of(unit),
         since=moment(unit, "createdAtTime"),
         **driver_of(assigned),
     )
+
+
+def tags_of(unit: Wire) -> tuple[str, ...]:
+    """Its tags by name and by id: a source may be narrowed by either."""
+    named = (words(one, key) for key in ("name", "id") for one in objects(unit, "tags"))
+    return tuple(dict.fromkeys(one for one in named if one)) or texts(unit, "tags")
 
 
 def driver(told: Told) -> Driver:

@@ -1,8 +1,8 @@
 """What Samsara is asked again and again, how much it allows, and how far back it tells.
 
 Paths, parameters and limits: https://developers.samsara.com/docs/rate-limits and the
-models of https://github.com/samsarahq/samsara-python. Trips, inspections and incidents
-cannot be asked for by tag: of those a source with `tags` gets every one.
+models of https://github.com/samsarahq/samsara-python. Nothing is asked for by tag: not
+every call can be told one, and a vehicle without any is to be kept.
 """
 
 from __future__ import annotations
@@ -149,12 +149,9 @@ def safety() -> Feed:
     path, cut = "/safety-events/stream", cut_whole("safety")
     fixed = (("includeAsset", "true"), ("includeDriver", "true"))
     field = "queryByTimeField"
-    live = Stream(
-        path, cut, 10 * MINUTE, (*fixed, (field, "updatedAtTime")), "safety", "tagIds"
-    )
+    live = Stream(path, cut, 10 * MINUTE, (*fixed, (field, "updatedAtTime")), "safety")
     past = Windows(
         path, cut, 30 * DAY, fixed=(*fixed, (field, "createdAtTime")), tier="safety",
-        tags="tagIds",
     )  # fmt: skip
     scope = "Read Safety Events & Scores"
     return streamed("safety", ("safety",), scope, live, past)
@@ -200,7 +197,7 @@ FEEDS = (
         "assignments", "duty", "Read Assignments", 60.0, HOUR,
         Windows(
             "/fleet/driver-vehicle-assignments", cut_whole("assignments"), 7 * DAY,
-            fixed=(("filterBy", "vehicles"),), tier="assignments", tags="vehicleTagIds",
+            fixed=(("filterBy", "vehicles"),), tier="assignments",
             last=still_going,
         ),
     ),
@@ -210,14 +207,13 @@ FEEDS = (
         "duty", "duty", "Read ELD Hours of Service (US)", 300.0, DAY,
         Windows(
             "/fleet/hos/logs", Series("duty", "hosLogs", "driver"), 7 * DAY,
-            tier="duty", tags="tagIds",
+            tier="duty",
         ),
     ),
     windowed(
         "violations", "duty", "Read ELD Hours of Service (US)", 120.0, DAY,
         Windows(
             "/fleet/hos/violations", VIOLATIONS, 7 * DAY, tier="violations",
-            tags="tagIds",
         ),
     ),
     inspections(),
@@ -225,7 +221,7 @@ FEEDS = (
         "idling", "engine", "Read Fuel & Energy", 300.0, DAY,
         Windows(
             "/idling/events", cut_whole("idling"), 30 * DAY,
-            fixed=(("limit", "200"),), tier="idling", tags="tagIds",
+            fixed=(("limit", "200"),), tier="idling",
         ),
     ),
 )  # fmt: skip

@@ -29,11 +29,6 @@ KEPT = timedelta(days=3 * 365)  # further back nothing is asked for; not documen
 T = TypeVar("T")
 
 
-def tagged(turn: Turn, params: dict[str, str], name: str = "tagIds") -> dict[str, str]:
-    """The parameters with the operator's tags, where the call can be told them."""
-    return params | ({name: ",".join(turn.tags)} if name and turn.tags else {})
-
-
 def following(ask: Ask, pagination: Pagination) -> str | None:
     """The cursor of the next page, None at the end; a walk that cannot end is an error."""
     if not pagination.has_next_page:
@@ -56,7 +51,7 @@ class Listing(Struct, frozen=True):
         params = {"limit": self.limit} if self.limit else {}
         if turn.bookmark:
             params["after"] = turn.bookmark
-        return Ask(self.path, tagged(turn, params), tier=self.tier)
+        return Ask(self.path, params, tier=self.tier)
 
     def unpack(self, ask: Ask, body: bytes, _turn: Turn) -> Page:
         records, pagination = self.cut(body)
@@ -83,7 +78,7 @@ class Sweep(Struct, frozen=True):
         params = {self.name: value} | ({"limit": self.limit} if self.limit else {})
         if after:
             params["after"] = after
-        return Ask(self.path, tagged(turn, params))
+        return Ask(self.path, params)
 
     def unpack(self, ask: Ask, body: bytes, _turn: Turn) -> Page:
         records, pagination = self.cut(body)
@@ -106,8 +101,7 @@ class Walk(Struct, frozen=True, array_like=True):
 
     def behind(self, turn: Turn) -> Turn:
         """The turn of the past that is to be read first."""
-        now, tags = turn.now, turn.tags
-        return Turn(now, self.past, self.since, self.until, tags=tags)
+        return Turn(turn.now, self.past, self.since, self.until)
 
 
 class Stats(Struct, frozen=True):
@@ -130,7 +124,7 @@ class Stats(Struct, frozen=True):
         params = dict(self.fixed())
         if stand is not None:
             params["after"] = stand.after
-        return Ask("/fleet/vehicles/stats/feed", tagged(turn, params))
+        return Ask("/fleet/vehicles/stats/feed", params)
 
     def unpack(self, ask: Ask, body: bytes, turn: Turn) -> Page:
         stand = marked(turn.bookmark, _walk)
@@ -158,7 +152,7 @@ class Stats(Struct, frozen=True):
     def history(self) -> Windows:
         """The same stats of any time, by the time of the reading; vehicle by vehicle."""
         path = "/fleet/vehicles/stats/history"
-        return Windows(path, self.cut, DAY, fixed=self.fixed(), tags="tagIds")
+        return Windows(path, self.cut, DAY, fixed=self.fixed())
 
 
 _walk = msgspec.json.Decoder(Walk).decode
@@ -182,7 +176,6 @@ class Stream(Struct, frozen=True):
     begins: timedelta
     fixed: tuple[tuple[str, str], ...] = ()
     tier: str = ""
-    tags: str = ""
 
     def ask(self, turn: Turn) -> Ask:
         stand = marked(turn.bookmark, _stand)
@@ -191,7 +184,7 @@ class Stream(Struct, frozen=True):
         params = dict(self.fixed) | {"startTime": stand.start}
         if stand.after:
             params["after"] = stand.after
-        return Ask(self.path, tagged(turn, params, self.tags), tier=self.tier)
+        return Ask(self.path, params, tier=self.tier)
 
     def unpack(self, ask: Ask, body: bytes, _turn: Turn) -> Page:
         records, pagination = self.cut(body)
@@ -238,7 +231,6 @@ class Windows(Struct, frozen=True):
     shortest: timedelta = timedelta(0)
     fixed: tuple[tuple[str, str], ...] = ()
     tier: str = ""
-    tags: str = ""
     last: Callable[[Sequence[Record], datetime], Sequence[Record]] | None = None
 
     def ask(self, turn: Turn) -> Ask | None:
@@ -256,7 +248,7 @@ class Windows(Struct, frozen=True):
         params = dict(self.fixed) | {"startTime": start or "", "endTime": end or ""}
         if asked.page:
             params["after"] = asked.page
-        return Ask(self.path, tagged(turn, params, self.tags), tier=self.tier)
+        return Ask(self.path, params, tier=self.tier)
 
     def unpack(self, ask: Ask, body: bytes, turn: Turn) -> Page:
         records, pagination = self.cut(body)
