@@ -97,10 +97,8 @@ def reply(found: Any) -> httpx.Response:
     return httpx.Response(status, headers=headers, stream=httpx.ByteStream(body))
 
 
-def page(
-    *items: Any, next: str | None = None, more: bool = False, whole: bool = False
-) -> dict[str, Any]:
-    return {"items": list(items), "next": next, "more": more, "whole": whole}
+def page(*items: Any, next: str | None = None, **more: bool) -> dict[str, Any]:  # noqa: A002
+    return {"items": list(items), "next": next, "more": False, "whole": False, **more}
 
 
 def fix(number: int, vehicle: str = "v1") -> dict[str, Any]:
@@ -121,7 +119,8 @@ def ask(path: str, turn: Turn) -> Ask:
 def unpack(name: str, _ask: Ask, body: bytes, _turn: Turn) -> Page:
     try:
         told = msgspec.json.decode(body, type=dict[str, Any])
-        records = [Record(name, msgspec.json.encode(one)) for one in told["items"]]
+        of = name if name in NORMALIZE else "fixes"
+        records = [Record(of, msgspec.json.encode(one)) for one in told["items"]]
     except (msgspec.DecodeError, KeyError) as bad:
         raise PayloadError(f"no page of ours: {bad!r}") from bad
     return Page(records, told["next"], told["more"], told["whole"])
@@ -223,9 +222,7 @@ def ended(answer: Answer) -> bool:
     return answer.status == 401
 
 
-SESSIONS = replace(
-    ACME, authorize=None, session=Session(login, read_login, put, ended)
-)
+SESSIONS = replace(ACME, authorize=None, session=Session(login, read_login, put, ended))
 
 
 class Source:
@@ -237,7 +234,9 @@ class Source:
         self.recovered: list[datetime] = []
         self.credential: Any = None
 
-    async def until(self, done: Callable[[], Any], within: float = 30 * 86_400.0) -> None:
+    async def until(
+        self, done: Callable[[], Any], within: float = 30 * 86_400.0
+    ) -> None:
         pause = 0.05
         with trio.fail_after(within):
             while not done():

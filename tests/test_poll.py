@@ -119,7 +119,9 @@ async def test_a_refused_token_holds_the_polling_and_one_question_tries_it(
     autojump_clock, tmp_path
 ):
     far = Far(lambda _asked: 401)
-    async with polled(tmp_path, far, FIXES, PEOPLE, feed("more"), receives=True) as source:
+    async with polled(
+        tmp_path, far, FIXES, PEOPLE, feed("more"), receives=True
+    ) as source:
         await source.until(lambda: set(source.states().values()) == {"held"})
         first = len(far.asked)
         await trio.sleep(3000)
@@ -154,7 +156,9 @@ async def test_an_operator_who_resumes_has_a_refused_token_tried_at_once(
 async def test_a_missing_permission_holds_that_feed_alone_and_names_it(
     autojump_clock, tmp_path
 ):
-    far = Far(lambda asked: 403 if asked.path == "/fixes" else page(next="1", whole=True))
+    far = Far(
+        lambda asked: 403 if asked.path == "/fixes" else page(next="1", whole=True)
+    )
     async with polled(tmp_path, far, FIXES, PEOPLE) as source:
         await source.until(lambda: source.states()["fixes"] == "held")
         await trio.sleep(900)
@@ -257,7 +261,9 @@ async def test_a_bookmark_that_the_vendor_forgot_is_dropped_and_made_up_for_once
         again = far.asked[2]
         assert again.params["at"] == ""
         assert again.params["since"].startswith("2026-11-21T05:55")  # an overlap
-        assert [one.isoformat()[:16] for one in source.recovered] == ["2026-11-21T05:55"]
+        assert [one.isoformat()[:16] for one in source.recovered] == [
+            "2026-11-21T05:55"
+        ]
         await source.until(lambda: len(far.asked) >= 5)
         assert len(source.recovered) == 1
 
@@ -393,7 +399,7 @@ async def test_an_encoding_that_nobody_asked_for_is_not_read(
 async def test_the_token_is_sent_and_never_told(autojump_clock, tmp_path):
     far = Far(lambda _asked: b"<html>a-token-of-acme</html>")
     async with polled(tmp_path, far, FIXES) as source:
-        await source.until(lambda: source.dead())
+        await source.until(source.dead)
 
         assert far.asked[0].headers["authorization"] == "Bearer a-token-of-acme"
         assert b"a-token-of-acme" not in b"".join(one[2] for one in source.dead())

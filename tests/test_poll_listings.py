@@ -169,7 +169,9 @@ async def test_a_listing_of_several_pages_is_one(autojump_clock, tmp_path):
     def answer(asked: Asked):
         at = int(asked.params["at"] or 0)
         last = at == 2
-        return page(unit(at), next=None if last else str(at + 1), more=not last, whole=last)
+        return page(
+            unit(at), next=None if last else str(at + 1), more=not last, whole=last
+        )
 
     far = Far(answer)
     far.script = [listing(0, 1, 2, 3)]
@@ -218,7 +220,9 @@ async def test_a_listing_that_does_not_say_it_is_whole_proves_nothing(
         assert gone(source) == []
 
 
-async def test_a_restart_in_the_middle_begins_the_listing_anew(autojump_clock, tmp_path):
+async def test_a_restart_in_the_middle_begins_the_listing_anew(
+    autojump_clock, tmp_path
+):
     far = Far(lambda _asked: 503)
     far.script = [page(unit(1), next="1", more=True)]
     async with polled(tmp_path, far, UNITS) as source:
@@ -249,7 +253,9 @@ async def test_a_listing_held_in_the_middle_begins_anew_and_its_half_proves_noth
 
 async def test_people_and_places_go_in_the_same_way(autojump_clock, tmp_path):
     far = Far(lambda _asked: page({"id": "d1", "name": "Ann"}, whole=True))
-    far.script = [page({"id": "d1", "name": "Ann"}, {"id": "d2", "name": "Bo"}, whole=True)]
+    far.script = [
+        page({"id": "d1", "name": "Ann"}, {"id": "d2", "name": "Bo"}, whole=True)
+    ]
     async with polled(tmp_path, far, PEOPLE) as source:
         await source.until(lambda: len(far.asked) >= 5)
 
@@ -271,9 +277,11 @@ async def test_an_unchanged_listing_stores_nothing(autojump_clock, tmp_path):
 async def test_what_is_asked_by_time_waits_for_the_first_listing(
     autojump_clock, tmp_path
 ):
-    far = Far(lambda asked: listing(1) if asked.path == "/units" else page(fix(1, "u1")))
+    far = Far(
+        lambda asked: listing(1) if asked.path == "/units" else page(fix(1, "u1"))
+    )
     far.first = {"/units": [503]}
     async with polled(tmp_path, far, FIXES, UNITS) as source:
-        await source.until(lambda: source.ids())
+        await source.until(source.ids)
 
         assert far.paths()[0] == "/units"
