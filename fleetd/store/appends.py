@@ -137,7 +137,7 @@ class Appends:
             tx.count(source, hour, one.kind, "made")
         if append.raw and (stored or dead or append.filtered):
             self._raw(append, source, raw)
-        else:
+        elif not append.ours:
             self.heard[source] = append.received_ms
         self._records(append, source, hour)
         again = len(append.made) - stored + len(append.dead) - dead

@@ -93,6 +93,7 @@ class Append(Struct, frozen=True):
     empty: int = 0
     bookmark: tuple[str, str | None] | None = None
     retried: tuple[int, int] | None = None  # (dead letter, its hour) taken in again
+    ours: bool = False  # said by fleetd itself: nothing was heard of the source
 
 
 class Counts(Struct, frozen=True):

@@ -117,7 +117,8 @@ class Store:
         append stays in line: it may still be kept, and its repeat is a duplicate).
         """
         counts: Counts = await self.writer.join(append, within=within)
-        self.heard[append.source] = append.received_ms
+        if not append.ours:
+            self.heard[append.source] = append.received_ms
         return counts
 
     async def join(self, write: Any, *, within: float | None = None) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from fleetd.event import Alert, AnyEvent, Record, moment_of
 from fleetd.masking import MASK
 from fleetd.providers.contract import Provider
@@ -35,7 +37,8 @@ async def announce(
     )
     provider = Provider(OURS, {OURS: partial(_itself, event)})
     arrival = Arrival(source, provider, received, "poll")
-    await store.append(take_in(arrival, [Record(OURS, b"{}")], store.directory))
+    append = take_in(arrival, [Record(OURS, b"{}")], store.directory)
+    await store.append(replace(append, ours=True))
 
 
 def _itself(event: AnyEvent, _body: bytes) -> Iterator[AnyEvent]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 
 import structlog
+from msgspec.structs import replace
 
 from fleetd.clock import Clock
 from fleetd.event import CODES, AnyEvent, Driver, Place, Record, Vehicle, moment_of
@@ -101,7 +102,8 @@ class Listing:
             "poll", trusted_clock=self._clock.trusted,
         )  # fmt: skip
         records = [Record(one, b"{}") for one in ids]
-        return take_in(arrival, records, self._store.directory)
+        append = take_in(arrival, records, self._store.directory)
+        return replace(append, ours=True)
 
     @property
     def _name(self) -> str:
