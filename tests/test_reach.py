@@ -13,6 +13,7 @@ from functools import partial
 import httpx
 import pytest
 import trio
+import trio.testing
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st

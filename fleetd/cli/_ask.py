@@ -20,7 +20,7 @@ from fleetd.providers.contract import Ask, Feed, Page, Provider, Turn
 from fleetd.store import Store
 from fleetd.tasks.budget import Budgets
 from fleetd.tasks.poll import Account, Credential, Plan, open_credential, plans_of
-from fleetd.tasks.poll.wire import UNREADABLE
+from fleetd.tasks.poll.wire import UNREADABLE, UnreadableError
 from fleetd.world import World
 
 LATELY = timedelta(hours=1)
@@ -48,6 +48,7 @@ class Heard(Struct, frozen=True):
     feed: str
     records: int = 0
     fault: str = ""
+    forbidden: str = ""  # by which scope it were not
 
 
 async def ask_all(house: House, account: Account, world: World) -> str:
@@ -59,12 +60,19 @@ async def ask_all(house: House, account: Account, world: World) -> str:
         whose = await caller.whose()
         plans = sorted(plans_of(house, account), key=told_first)
         heard = [await caller.hear(plan) for plan in plans]
-    wrong = [f"{one.feed}: {one.fault}" for one in heard if one.fault]
-    if wrong:
-        raise FleetdError("; ".join(wrong))
+    if any(one.forbidden or one.fault for one in heard):
+        raise FleetdError(f"{account.title}{whose}: {'; '.join(wrongs(heard))}")
     told = [f"{one.feed} ({one.records})" for one in heard if one.records >= 0]
     answered = f"answered: {', '.join(told)}" if told else "nothing to ask yet"
     return f"{account.title}{whose}: {answered}"
+
+
+def wrongs(heard: Sequence[Heard]) -> Iterator[str]:
+    """What the daemon would hold, all that the token may not in one."""
+    lacking = [f"{one.feed} needs {one.forbidden}" for one in heard if one.forbidden]
+    if lacking:
+        yield f"takes the token and forbids some feeds (403): {', '.join(lacking)}"
+    yield from (f"{one.feed}: {one.fault}" for one in heard if one.fault)
 
 
 def told_first(plan: Plan) -> int:
@@ -96,7 +104,7 @@ class Caller:
                 return ""
             raise
         except UNREADABLE as bad:
-            raise FleetdError(f"{probe.ask.path}: {bad}") from bad
+            raise UnreadableError(f"{probe.ask.path}: {bad}", answer.body) from bad
         return f", account of {' / '.join(names[:2])}" if names else ""
 
     async def hear(self, plan: Plan) -> Heard:
@@ -114,8 +122,8 @@ class Caller:
         except HeldError as bad:
             if bad.status in ALL_ALIKE:
                 raise
-            return Heard(feed.name, fault=str(bad))
-        except PayloadError as bad:
+            if bad.status == FORBIDDEN and feed.scope:
+                return Heard(feed.name, forbidden=feed.scope)
             return Heard(feed.name, fault=str(bad))
         if feed.listing == "vehicle" and not self._vehicles:
             self._vehicles = list(vehicles_in(self._provider, page))
@@ -138,12 +146,7 @@ def read(feed: Feed, ask: Ask, body: bytes, turn: Turn) -> Page:
         return feed.unpack(ask, body, turn)
     except UNREADABLE as bad:
         why = str(bad) if isinstance(bad, PayloadError) else repr(bad)
-        page = "; it is a web page, as of a proxy or a login" if is_html(body) else ""
-        raise PayloadError(f"{ask.path}: {why}{page}") from bad
-
-
-def is_html(body: bytes) -> bool:
-    return body.lstrip()[:1] == b"<"
+        raise UnreadableError(f"{ask.path}: {why}", body) from bad
 
 
 def vehicles_in(provider: Provider, page: Page) -> Iterator[str]:

@@ -119,7 +119,7 @@ async def call_source(
         return await ask_all(house, account, world)
     except TransientError as bad:
         if bad.status != BUSY:
-            raise
+            raise FleetdError(f"{account.title} cannot be asked: {bad}") from bad
         return f"{account.title} answers, and asks for patience: {bad}"
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 from fleetd.providers.contract import Feed, Provider
 from fleetd.reach import Way
 
+LOGIN_KEYS = ("database", "user", "app_id", "region")  # that a login says beside it
 DAWN = datetime.min.replace(tzinfo=UTC)
 
 
@@ -41,7 +42,10 @@ class Account(Struct, frozen=True):
     def fix(self) -> str:
         """What to do where the credential is refused, and what goes on meanwhile."""
         still = "Webhooks still arrive. " if self.receives else ""
-        return f"{still}Fix sources.{self.source}.token."
+        settings = self.provider.settings if self.provider.session else None
+        own = [key for key in LOGIN_KEYS if hasattr(settings, key)]
+        more = f", or {', '.join(f'.{key}' for key in own)}" if own else ""
+        return f"{still}Fix sources.{self.source}.token{more}."
 
 
 class Plan(Struct, frozen=True):

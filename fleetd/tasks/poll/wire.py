@@ -35,6 +35,8 @@ class UnreadableError(HeldError):
     """A 200 that is not what was promised, with its bytes."""
 
     def __init__(self, why: str, body: bytes) -> None:
+        if body.lstrip()[:1] == b"<":
+            why += "; it is a web page: is a proxy or a login in between?"
         super().__init__(why, answer=body[:ANSWER_BYTES])
         self.body = body
 
@@ -78,6 +80,8 @@ async def _answered(
 
 async def _body(response: httpx.Response, path: str) -> bytes:
     """All of it, inflated by hand: what is packed may be a thousand times bigger."""
+    if response.is_stream_consumed:  # by a transport that is no network's
+        return response.content
     coding = response.headers.get("content-encoding", "").strip().lower()
     if coding not in ZIPPED | PLAIN:
         raise TransientError(f"{path}: answered in {coding[:40]!r}, asked for gzip")
