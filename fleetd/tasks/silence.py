@@ -96,9 +96,11 @@ class Watch:
 
     def landed(self, landed: Landed) -> None:
         """Note whose position is on the disk now."""
-        for one, _ in landed.entries:
-            if type(one.event) is Position and one.event.vehicle:
-                self._fixes[one.source, one.event.vehicle] = one.received_ms
+        self._fixes.update({
+            (one.source, one.event.vehicle): one.received_ms
+            for one, _ in landed.entries
+            if type(one.event) is Position and one.event.vehicle
+        })  # fmt: skip
 
     async def look(self) -> None:
         """Take in who spoke, and tell who does not."""

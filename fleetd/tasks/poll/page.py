@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from fleetd.clock import Clock
 from fleetd.errors import HeldError, PayloadError
@@ -70,8 +71,11 @@ def _append(
 ) -> Append:  # fmt: skip
     account = credential.account
     clean = mask_fields(body, account.provider.secret_fields)
+    arrival = arrival_of(credential, store, clock, question.origin)
+    if clean is body:  # its records, cut out of it, hold no secret either
+        arrival = replace(arrival, clean=True)
     return take_in(
-        arrival_of(credential, store, clock, question.origin),
+        arrival,
         page.records,
         store.directory,
         raw=Raw(question.feed, clean, verdict="polled") if page.records else None,
