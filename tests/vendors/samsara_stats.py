@@ -55,7 +55,7 @@ class Stats(Pages):
         told, start, now = [], cursor["first"], cursor["t"]
         for vehicle in range(start, min(start + 512, self.truth.vehicles)):
             if self.tagged(asked, vehicle):
-                fixes = self.known(self.truth.fixes(vehicle, now - DAY, now))
+                fixes = self.newest_of(vehicle, now)
                 told.append(
                     self.spoken(
                         asked, vehicle, types, now - DAY, now, fixes, last=True
@@ -68,6 +68,11 @@ class Stats(Pages):
             else self.after(asked, t=now)
         )
         return paged(list(filter(None, told)), after, more=more)
+
+    def newest_of(self, vehicle: int, now: int) -> list[Fix]:
+        if not self.dice.faults.late:
+            return [self.truth.last(vehicle, now - 1)]
+        return self.known(self.truth.fixes(vehicle, now - DAY, now))
 
     def spoken(
         self, asked: Asked, vehicle: int, types: list[str], since: int, until: int,

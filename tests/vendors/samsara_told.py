@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import uuid
 from typing import Any
 
 import msgspec
 
 from tests.vendors.driven import (
-    Assignment,
-    Duty,
-    Fix,
-    Harsh,
-    Idling,
-    Inspection,
-    Trip,
-    Trouble,
-    Visit,
-    draw,
-    zulu,
-)
+    Assignment, Duty, Fix, Harsh, Idling, Inspection, Trip, Trouble, Visit, draw, zulu,
+)  # fmt: skip
 from tests.vendors.people import Person, Spot, Unit
 from tests.vendors.truth import DAY, Truth
 
@@ -48,11 +37,6 @@ Told = dict[str, Any]
 
 def uuid_of(*what: object) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, repr(what)))
-
-
-def opaque(what: Any) -> str:
-    """A cursor: nobody but the vendor can read it."""
-    return base64.b64encode(JSON.encode(what)).decode()
 
 
 def vehicle_id(n: int) -> str:

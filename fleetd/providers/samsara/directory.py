@@ -6,6 +6,7 @@ from fleetd.errors import PayloadError
 from fleetd.event import Driver, Place, Vehicle
 from fleetd.providers.reading import (
     Wire,
+    flag,
     inner,
     moment,
     number,
@@ -57,7 +58,7 @@ def driver(told: Told) -> Driver:
         revision=told.revision_of(person),
         driver=named,
         driver_name=words(person, "name"),
-        state=words(person, "driverActivationStatus"),
+        state=words(person, "driverActivationStatus") or gone(person),
         username=words(person, "username"),
         phone=words(person, "phone"),
         email=words(person, "email"),
@@ -65,6 +66,12 @@ def driver(told: Told) -> Driver:
         groups=texts(person, "tags"),
         role="driver",
     )
+
+
+def gone(person: Wire) -> str | None:
+    """The same where only the older flag says it."""
+    sent_away = flag(person, "isDeactivated")
+    return None if sent_away is None else "deactivated" if sent_away else "active"
 
 
 def place(told: Told) -> Place:
