@@ -194,6 +194,11 @@ class Life:
                 trio.open_nursery() as inbound,
             ):
                 self.board.credentials = credentials
+                self.board.budgets = {
+                    name: one.budget.use
+                    for name, one in credentials.items()
+                    if one.account.provider.answer is None
+                }
                 for name, loop in await asking(self.board, credentials):
                     self._start(inbound, name, loop)
                 systemd.notify("READY=1")

@@ -13,7 +13,7 @@ from msgspec import Struct
 from fleetd.clock import Clock
 from fleetd.config import House
 from fleetd.errors import FleetdError
-from fleetd.event import LANES, millis
+from fleetd.event import CODES, LANES, millis
 from fleetd.metrics import Metrics
 from fleetd.providers.contract import Provider
 from fleetd.store import Store, stats
@@ -72,6 +72,7 @@ class Board:
         self.freshen: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self.silent: dict[str, int] = {}  # source → vehicles that do not speak
         self.healths: dict[str, Health] = {}
+        self.budgets: dict[str, Callable[[], dict[str, Any]]] = {}
         self.credentials: Mapping[str, Credential] = {}  # of the sources that poll
         self.received: dict[str, int] = {}
         self.taken: dict[str, int] = {}
@@ -140,6 +141,8 @@ class Board:
             taken=self._taken(),
             unproven=frozenset(n for n in self.house.sources if not self.proven(n)),
             untyped=frozenset(n for n, one in self.providers.items() if not one.typed),
+            budgets={name: use() for name, use in self.budgets.items()},
+            gone=self._gone,
             growth_per_h=self._growth(),
             fsync_p99_ms=None if p99 is None else p99 * 1000,
             max_disk=store.space.max_disk,
@@ -150,6 +153,9 @@ class Board:
             crowded=frozenset(store.crowded),
             warnings=tuple(store.warnings),
         )
+
+    def _gone(self, source: str, vehicle: str) -> bool:
+        return self.store.directory.record(source, CODES["vehicle"], vehicle).gone
 
     def _received(self) -> dict[str, int]:
         return {**self.received, **self.store.heard}

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import apsw
 from msgspec import Struct
 
 from fleetd import __version__
 from fleetd.config import House
-from fleetd.event import CODES, millis, moment_of, stamp
+from fleetd.event import millis, moment_of, stamp
 from fleetd.store import Job, balance, stats
-from fleetd.store.dead import crowded
 from fleetd.store.stats import Snapshot
 from fleetd.store.totals import HOUR_MS
 from fleetd.tasks.report.jobs import jobs_of
 from fleetd.tasks.report.shape import (
     ClockDoc,
     Document,
-    FeedDoc,
     LogDoc,
     SinkDoc,
     SourceDoc,
     TaskDoc,
 )
+from fleetd.tasks.report.sources import TROUBLED, source_of
 
 BEHIND_S = 15 * 60.0
 DAY_HOURS = 24
 RECENT_MS = 14 * DAY_HOURS * HOUR_MS
-LONG_AGO_H = 24
 PINS_AFTER_S = 3600.0
-TROUBLED = frozenset({"held", "failing"})
 
 
 class Pulse(Struct, frozen=True):
@@ -65,6 +63,8 @@ class Live(Struct, frozen=True, kw_only=True):
     unproven: frozenset[str] = frozenset()
     silent: Mapping[str, int] = {}  # source → vehicles that usually speak by now
     untyped: frozenset[str] = frozenset()  # sources whose events are all `other`
+    budgets: Mapping[str, dict[str, Any]] = {}  # source → what it uses of its limits
+    gone: Callable[[str, str], bool] = lambda _source, _vehicle: False
     growth_per_h: float | None = None
     fsync_p99_ms: float | None = None
     max_disk: int = 0
@@ -123,7 +123,7 @@ def _oldest(db: apsw.Connection, snap: Snapshot, sink: str) -> int | None:
 
 def document(house: House, live: Live, rows: Rows) -> Document:
     """The state of everything, and why."""
-    sources = {name: _source(house, live, rows, name) for name in house.sources}
+    sources = {name: source_of(house, live, rows, name) for name in house.sources}
     sinks = {name: _sink(house, live, rows, name) for name in house.sinks}
     state, reasons = _verdict(live, rows, sources, sinks)
     return Document(
@@ -148,100 +148,6 @@ def document(house: House, live: Live, rows: Rows) -> Document:
 
 def _at(ms: int | None) -> str | None:
     return None if ms is None else stamp(moment_of(ms))
-
-
-def _source(house: House, live: Live, rows: Rows, name: str) -> SourceDoc:
-    source, snap = house.sources[name], rows.snap
-    number = snap.scope("source", name)
-    feeds = _feeds(live, snap, name, number)
-    last = live.received.get(name)
-    state, why = _source_state(live, rows, name, feeds, last, receives=source.receives)
-    of = snap.sums.of
-    drift = snap.sums.of_kind(number, "stored", CODES["other"])
-    return SourceDoc(
-        source.provider, state, why, of(number, "received"), of(number, "stored"),
-        of(number, "duplicate"), of(number, "filtered"), of(number, "dead"),
-        snap.sums.refused(number), snap.unverified.get(number, 0),
-        0 if name in live.untyped else drift, _at(last), source.receives, feeds,
-        live.silent.get(name, 0),
-    )  # fmt: skip
-
-
-def _feeds(live: Live, snap: Snapshot, name: str, number: int) -> dict[str, FeedDoc]:
-    kept = {feed: ms for (of, feed), ms in snap.bookmarks.items() if of == number}
-    mine = f"feed:{name}/"
-    runs = {key.removeprefix(mine) for key in live.pulses if key.startswith(mine)}
-    counts, now = snap.sums.whys(number, "polled"), millis(live.now)
-    found = {}
-    for feed in sorted(runs or ({*kept} if not live.running else ())):
-        pulse = live.pulses.get(mine + feed, Pulse("off"))
-        resting = pulse.state == "waiting" and not pulse.why
-        state = "ok" if resting else pulse.state  # between two questions
-        state = "paused" if name in live.paused else state
-        success = kept.get(feed)
-        age = None if success is None else max(0.0, (now - success) / 1000)
-        found[feed] = FeedDoc(state, pulse.why, _at(success), counts.get(feed, 0), age)
-    return found
-
-
-def _source_state(
-    live: Live,
-    rows: Rows,
-    name: str,
-    feeds: Mapping[str, FeedDoc],
-    last: int | None,
-    *,
-    receives: bool,
-) -> tuple[str, str]:
-    """The first thing that an operator should know of a source."""
-    if name in live.paused:
-        rest = "; webhooks still arrive" if receives else ""
-        return "paused", f"polling is paused{rest}: fleetd resume {name}"
-    if not live.running:
-        return "off", "fleetd is stopped"
-    if not receives and not feeds:
-        return "off", "neither webhooks nor feeds: give it webhook_secret or token"
-    if ("source", name) in live.crowded:
-        return "held", crowded(name)
-    if sick := next((one for one in feeds.items() if one[1].state in TROUBLED), None):
-        feed, doc = sick
-        held = doc.state == "held"
-        return ("held", doc.why) if held else ("waiting", f"{feed}: {doc.why}")
-    quiet = _quiet(live, rows, name, last)
-    return quiet or ("ok", "")
-
-
-def _quiet(
-    live: Live, rows: Rows, name: str, last: int | None
-) -> tuple[str, str] | None:
-    """What there is to say of a source that says nothing."""
-    doubted = rows.snap.unverified.get(rows.snap.scope("source", name), 0)
-    if name in live.unproven and (doubted or last is None):
-        return "waiting", _unproven(name, doubted)
-    if last is None:
-        return "waiting", "nothing has arrived yet"
-    silent = _silent(live, rows, name, last)
-    return ("silent", silent) if silent else None
-
-
-def _unproven(name: str, n: int) -> str:
-    if not n:
-        return "no webhook has come yet"
-    return (
-        f"{n} came whose signature fits no secret here. Fix sources.{name}."
-        f"webhook_secret, then: fleetd dead retry --unverified {name}"
-    )
-
-
-def _silent(live: Live, rows: Rows, name: str, last: int) -> str:
-    """What is unusual about a silence, judged by the longest one of two weeks."""
-    hours = (millis(live.now) - last) / HOUR_MS
-    usual = rows.silence.get(name)
-    limit = LONG_AGO_H if usual is None else max(2, 2 * usual)
-    if hours < limit:
-        return ""
-    told = "" if usual is None else f"; the longest silence in two weeks was {usual} h"
-    return f"nothing has arrived for {hours:.0f} h{told}"
 
 
 def _sink(house: House, live: Live, rows: Rows, name: str) -> SinkDoc:

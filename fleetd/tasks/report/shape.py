@@ -36,7 +36,11 @@ class LogDoc(Struct, frozen=True):
 
 
 class FeedDoc(Struct, frozen=True):
-    """One polled feed of a source."""
+    """One polled feed of a source.
+
+    `bookmark_age_s` is how long ago it last got a page; of one that is asked vehicle by
+    vehicle, the vehicle that waits longest.
+    """
 
     state: str
     why: str
@@ -49,7 +53,8 @@ class SourceDoc(Struct, frozen=True):
     """One source; the counts are of its whole life.
 
     `drift` are events of a type that its provider does not know, kept as `other`;
-    `silent_vehicles` have told no position for longer than is their habit.
+    `silent_vehicles` have told no position for longer than is their habit. `budget` is
+    what it uses of the requests that its vendor allows, for what waits in which rank.
     """
 
     provider: str
@@ -67,6 +72,7 @@ class SourceDoc(Struct, frozen=True):
     receives: bool
     feeds: dict[str, FeedDoc]
     silent_vehicles: int = 0
+    budget: dict[str, Any] | None = None
 
 
 class SinkDoc(Struct, frozen=True):
