@@ -210,7 +210,8 @@ class Directory:
         key, name = f"driver:{driver.id}", driver.driver_name
         if not name or self.known(source, key, "name", at_ms) == name:
             return []
-        return [Learned(key, "name", at_ms, name)]
+        first = (source, key) not in self._facts  # that was the name before, too
+        return [Learned(key, "name", 0 if first else at_ms, name)]
 
 
 def _at(facts: list[tuple[int, str]] | None, at_ms: int) -> str | None:

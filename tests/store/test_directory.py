@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetd.directory import KEPT, Directory
 from fleetd.errors import FullError
-from fleetd.event import Position, millis, unpack
+from fleetd.event import Driver, Position, millis, unpack
 from tests.conftest import MORNING
 from tests.store.deeds import appended, fix, opened, put, rows, stored, truck
 
@@ -233,3 +234,22 @@ async def test_a_page_of_the_past_is_taught_between_what_is_known(
         ]
 
         assert states == [None, "On", "Off", "On", "On"]
+
+
+async def test_a_drivers_first_name_holds_for_what_was_driven_before_it_was_told(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        for name in ("Ana Ruiz", "Ana Ruiz", "Ana Castro"):
+            await put(store, Driver(id="d1", driver="d1", driver_name=name))
+            await trio.sleep(60)
+        await put(store, fix(1, at=MORNING - timedelta(days=3), driver="d1"))
+        await put(store, fix(2, at=MORNING + timedelta(hours=1), driver="d1"))
+        found = [
+            unpack(body)
+            for (body,) in rows(store, "SELECT body FROM events ORDER BY seq")
+        ]
+
+        assert [one.driver_name for one in found if isinstance(one, Position)] == [
+            "Ana Ruiz", "Ana Castro",
+        ]  # fmt: skip
