@@ -7,9 +7,8 @@ from typing import Any
 
 import msgspec
 
-from tests.vendors.driven import (
-    Assignment, Duty, Fix, Harsh, Idling, Inspection, Trip, Trouble, Visit, draw, zulu,
-)  # fmt: skip
+from tests.vendors import driven
+from tests.vendors.driven import draw, zulu
 from tests.vendors.people import Person, Spot, Unit
 from tests.vendors.truth import DAY, Truth
 
@@ -164,7 +163,7 @@ class Teller:
         head = self.heads[vehicle]
         return b'%b,"%b":[%b]}' % (head, key.encode(), b",".join(readings))
 
-    def gps(self, fix: Fix, decorations: set[str], *, poison: bool) -> bytes:
+    def gps(self, fix: driven.Fix, decorations: set[str], *, poison: bool) -> bytes:
         beside: Told = {}
         if "engineStates" in decorations:
             beside["engineStates"] = {"value": fix.engine}
@@ -181,7 +180,7 @@ class Teller:
         }
         return JSON.encode(told | {"decorations": beside} if beside else told)
 
-    def codes(self, at: int, standing: list[Trouble]) -> bytes:
+    def codes(self, at: int, standing: list[driven.Trouble]) -> bytes:
         lights = dict.fromkeys(("emissionsIsOn", "protectIsOn", "stopIsOn"), False)
         told = {
             "time": zulu(at),
@@ -193,7 +192,7 @@ class Teller:
         }
         return JSON.encode(told)
 
-    def code(self, one: Trouble) -> Told:
+    def code(self, one: driven.Trouble) -> Told:
         return {
             "spnId": one.spn,
             "spnDescription": one.text,
@@ -206,7 +205,7 @@ class Teller:
 
     # what lasts and what happens
 
-    def trip(self, one: Trip, now: int) -> tuple[int, Told]:
+    def trip(self, one: driven.Trip, now: int) -> tuple[int, Told]:
         """When it was last changed, and the trip as it is now."""
         over = one.end is not None and one.end + SETTLED_S <= now
         start, end = self.truth.spot(one.origin), self.truth.spot(one.destination)
@@ -227,7 +226,7 @@ class Teller:
             }
         return updated, told
 
-    def safety(self, one: Harsh, now: int) -> tuple[int, Told]:
+    def safety(self, one: driven.Harsh, now: int) -> tuple[int, Told]:
         """An event in its latest state: needing review, then coached."""
         created = one.end + 10
         updated = created + REVIEWED_S if created + REVIEWED_S <= now else created
@@ -253,7 +252,7 @@ class Teller:
             }
         return updated, told
 
-    def incident(self, one: Harsh, now: int) -> tuple[int, Told] | None:
+    def incident(self, one: driven.Harsh, now: int) -> tuple[int, Told] | None:
         """An alert on a panic button or on speed, open and then resolved."""
         if one.kind not in ("sos", "speeding"):
             return None
@@ -282,7 +281,7 @@ class Teller:
         }
         return updated, told | ({"resolvedAtTime": zulu(one.end)} if over else {})
 
-    def inspection(self, one: Inspection, now: int) -> tuple[int, Told]:
+    def inspection(self, one: driven.Inspection, now: int) -> tuple[int, Told]:
         mended = not one.safe and one.at + MENDED_S <= now
         updated = one.at + MENDED_S if mended else one.at + 1
         defects = [str(one.id * 10 + n) for n, _ in enumerate(one.defects)]
@@ -303,7 +302,7 @@ class Teller:
             "vehicle": {"id": vehicle_id(one.vehicle)},
         }
 
-    def pushed_inspection(self, one: Inspection) -> Told:
+    def pushed_inspection(self, one: driven.Inspection) -> Told:
         whole = {
             key: value
             for key, value in self.inspection(one, one.at)[1].items()
@@ -318,7 +317,7 @@ class Teller:
         both = {"driver": self.who(one.driver), "vehicle": self.whose(one.vehicle)}
         return both | {"dvir": whole | ({"defects": defects} if defects else {})}
 
-    def duty(self, one: Duty) -> Told:
+    def duty(self, one: driven.Duty) -> Told:
         told: Told = {
             "hosStatusType": STATUSES[one.status],
             "logStartTime": zulu(one.start),
@@ -327,7 +326,7 @@ class Teller:
         }
         return told | ({"logEndTime": zulu(one.end)} if one.end is not None else {})
 
-    def violation(self, one: Assignment, now: int) -> tuple[int, Told] | None:
+    def violation(self, one: driven.Assignment, now: int) -> tuple[int, Told] | None:
         """One shift in twenty goes on for too long after its first hours."""
         start = one.start + 4 * 3600
         if draw("violation", one.id) >= 0.05 or start > now:
@@ -345,7 +344,7 @@ class Teller:
             "driver": self.who(one.driver),
         }
 
-    def assignment(self, one: Assignment, *, planned: int) -> Told:
+    def assignment(self, one: driven.Assignment, *, planned: int) -> Told:
         """What goes on has no end, an empty one, or one that is only planned."""
         open_ends: tuple[Told, ...] = ({}, {"endTime": ""}, {"endTime": zulu(planned)})
         end = (
@@ -361,7 +360,7 @@ class Teller:
             "vehicle": self.whose(one.vehicle),
         }
 
-    def idling(self, one: Idling) -> Told:
+    def idling(self, one: driven.Idling) -> Told:
         spot = self.truth.spot(one.spot)
         return {
             "eventUuid": uuid_of("idling", one.id),
@@ -375,13 +374,13 @@ class Teller:
             "address": {"id": str(FIRST_SPOT + one.spot)},
         }
 
-    def crossing(self, one: Visit) -> Told:
+    def crossing(self, one: driven.Visit) -> Told:
         return {
             "address": self.spot(self.truth.spot(one.spot)),
             "vehicle": self.whose(one.vehicle),
         }
 
-    def pushed_fault(self, one: Trouble) -> Told:
+    def pushed_fault(self, one: driven.Trouble) -> Told:
         spn = {"id": str(one.spn), "description": one.text}
         fmi = {"id": str(one.fmi), "description": "as told"}
         arm = {"spn": spn, "fmi": fmi, "occurrenceCount": 1 + one.id % 5, "txId": "0"}
