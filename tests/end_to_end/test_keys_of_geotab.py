@@ -28,8 +28,13 @@ user = "%s"
 %s
 """
 SERVICE, LIMITED = "fleetd-service@acme.test", "limited@acme.test"
+EVERY = (
+    "vehicles", "drivers", "places", "positions", "status", "engine", "assignments",
+    "trips", "safety", "faults", "duty", "inspections",
+)  # fmt: skip
+OWN = f'rules = {{ {PANIC} = "Panic button" }}\nfeeds = {list(EVERY)}'
 SOURCES = {
-    "haul": ("PASSWORD", "acme_moved", SERVICE, f'rules = {{ {PANIC} = "Panic button" }}'),
+    "haul": ("PASSWORD", "acme_moved", SERVICE, OWN),
     "usual": ("PASSWORD", "acme_haul", SERVICE, 'feeds = ["vehicles", "safety"]'),
     "lost": ("PASSWORD", "acme", SERVICE, 'feeds = ["positions"]'),
     "narrow": ("PASSWORD", "acme_haul", LIMITED, 'feeds = ["safety", "vehicles"]'),
@@ -109,6 +114,7 @@ def test_every_feed_brings_its_kinds_and_none_is_held(daemon):
     daemon.until(lambda: kinds() >= every, "every kind", 90)
 
     feeds = source(daemon, "haul")["feeds"]
+    assert set(feeds) == set(EVERY)
     assert {name for name, one in feeds.items() if one["state"] == "held"} == set()
     assert source(daemon, "haul")["dead"] == 0
 

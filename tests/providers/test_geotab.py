@@ -125,6 +125,7 @@ def test_the_provider_is_found_by_its_name_and_polls_alone():
 
     assert provider.webhook is None
     assert provider.authorize is None
+    assert [feed.name for feed in provider.feeds if not feed.standard] == ["status"]
     assert {feed.name: feed.kinds for feed in provider.feeds} == {
         "vehicles": ("vehicle",),
         "drivers": ("driver",),
@@ -672,7 +673,8 @@ def test_the_track_and_the_state_of_the_same_moment_are_one_position():
     assert isinstance(log, Position)
     assert log.id == status.id == "b2A@1795183432000"
     whole = merged(log, status)
-    assert merged(status, log) == whole == status
+    assert merged(status, log) == status
+    assert whole == msgspec.structs.replace(status, flags=())
     assert (whole.heading_degrees, whole.driver, whole.engine_state) == (
         352,
         "b44",

@@ -247,10 +247,10 @@ def on(
 
 
 def states(name: str, every: float, kind: str, *kinds: str, scope: str) -> Feed:
-    """A feed by version that takes no search and has no past."""
+    """A feed by version that takes no search and has no past, polled where asked for."""
     return Feed(
         name, every, partial(ask_on, kind, None), partial(unpack_on, name),
-        kinds=kinds, scope=scope,
+        kinds=kinds, scope=scope, standard=False, snapshot=True,
     )  # fmt: skip
 
 

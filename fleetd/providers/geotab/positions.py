@@ -2,6 +2,8 @@
 
 A `LogRecord` has no heading; `DeviceStatusInfo` has one, and the driver, but no id. Both
 are named by vehicle and time, so that what they say of the same moment is one event.
+The state's time is that of the newest datum of any sort, which its place may be older
+than: it is polled only where the config asks for it, and its fixes are flagged.
 Fields: https://developers.geotab.com/myGeotab/apiReference/objects/LogRecord and
 https://developers.geotab.com/myGeotab/apiReference/objects/DeviceStatusInfo
 """
@@ -29,6 +31,7 @@ from fleetd.providers.geotab.people import (
 )
 from fleetd.providers.reading import Wire, flag, moment, objects
 
+LAST_KNOWN = "last_known"
 MOVES_KPH = 5.0  # above it the engine runs; a standing vehicle may do either
 FRESH = timedelta(minutes=10)  # how far a reading may lie from the fix it is told with
 ODOMETERS = frozenset({"DiagnosticOdometerId", "DiagnosticOdometerAdjustmentId"})
@@ -109,6 +112,7 @@ def status(body: bytes) -> Iterator[AnyEvent]:
         heading_degrees=reading.heading(bearing) if known else None,
         engine_state="On" if flag(told, "isDriving") else fix.engine_state,
         odometer=odometer(told, fix.at),
+        flags=(LAST_KNOWN,),
         **whose,
     )
 
