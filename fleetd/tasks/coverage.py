@@ -69,16 +69,15 @@ def compared(
 
     A feed that is polled and goes on where it stopped misses nothing by itself.
     """
-    heard = frozenset(pushed)
-    found = []
-    for feed in provider.feeds:
-        if feed.past is None:
-            continue
-        goes_on = feed.name in polled and not feed.snapshot
-        shows = feed.name in polled and feed.snapshot
-        if not goes_on and (shows or heard & frozenset(feed.kinds)):
-            found.append(feed)
-    return found
+    live = [feed for feed in provider.feeds if feed.name in polled]
+    sure = {kind for feed in live if not feed.snapshot for kind in feed.kinds}
+    shown = {kind for feed in live if feed.snapshot for kind in feed.kinds}
+    doubted = (frozenset(pushed) | shown) - sure
+    return [
+        feed
+        for feed in provider.feeds
+        if feed.past is not None and doubted & frozenset(feed.kinds)
+    ]
 
 
 def kept(found: Coverage) -> dict[str, Any]:

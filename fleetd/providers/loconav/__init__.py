@@ -262,6 +262,7 @@ def feeds(settings: Settings) -> tuple[Feed, ...]:
             fixes,
             partial(pages.unpack_list, "positions"),
             kinds=("position",),
+            snapshot=True,
         ),
         windowed("alerts", 60.0, timedelta(minutes=10), TOLD, size),
         late_alerts(size),
@@ -304,14 +305,13 @@ def late_alerts(size: int) -> Feed:
     """The last three days of alerts, read again.
 
     An alert is listed where it began, so its end is found there too, hours later, and
-    what a device told only when it was back.
+    what a device told only when it was back. It brings no kind that `alerts` does not.
     """
     return Feed(
         "late_alerts",
         6 * 3600.0,
         partial(pages.ask_late, "/alerts", size),
         partial(pages.unpack_late, "alerts"),
-        kinds=TOLD,
         lookback=timedelta(days=3),
     )
 

@@ -74,7 +74,7 @@ FEEDS = (
     listing("places", "place", HOUR, "", "/v1/geofences", "geofence"),
     Feed(
         "locations", MINUTE, LOCATIONS.ask, LOCATIONS.unpack,
-        kinds=("position",), scope="locations.vehicle_locations_list",
+        kinds=("position",), scope="locations.vehicle_locations_list", snapshot=True,
     ),
     Feed(
         "positions", 15 * MINUTE, history.ask, history.unpack,

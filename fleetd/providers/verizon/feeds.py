@@ -237,17 +237,17 @@ def _listing(name: str, path: str, kind: str, every: float) -> Feed:
 def _bulk(name: str, path: str, kind: str, every: float, past: Past | None) -> Feed:
     return Feed(
         name, every, partial(ask_bulk, path), partial(unpack_bulk, name),
-        kinds=(kind,), past=past,
+        kinds=(kind,), past=past, snapshot=True,
     )  # fmt: skip
 
 
 def _each(
     name: str, rest: str, every: float, unpack: Callable[[Ask, bytes, Turn], Page],
-    *kinds: str, standard: bool = True,
+    *kinds: str, standard: bool = True, snapshot: bool = False,
 ) -> Feed:  # fmt: skip
     return Feed(
         name, every, partial(ask_vehicle, rest), unpack, kinds=kinds, parts=True,
-        parallel=2, standard=standard,
+        parallel=2, standard=standard, snapshot=snapshot,
     )  # fmt: skip
 
 
@@ -266,13 +266,13 @@ FEEDS = (
     ),
     Feed(
         "faults", 600.0, partial(ask_listing, ACTIVE), partial(unpack_rows, "faults"),
-        kinds=("fault",),
+        kinds=("fault",), snapshot=True,
     ),
     _each(
         "fault_history", "getdtchistorybyvehiclenumber", 21600.0, unpack_codes, "fault"
     ),
     _each(
         "ecm", "getecmstatusbyvehiclenumber", 3600.0, unpack_ecm,
-        "engine", "fuel", "fault", standard=False,
+        "engine", "fuel", "fault", standard=False, snapshot=True,
     ),
 )  # fmt: skip

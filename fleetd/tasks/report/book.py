@@ -136,9 +136,9 @@ class Book:
     def _late(
         self, source: str, cover: Mapping[str, Any], until_ms: int
     ) -> Iterator[str]:
-        """The kinds of which no feed has told everything up to then."""
+        """The kinds of which not every feed has told everything up to then."""
         for kind, feeds in cover["kinds"].items():
-            if all(self._known.upto(source, feed) < until_ms for feed in feeds):
+            if any(self._known.upto(source, feed) < until_ms for feed in feeds):
                 yield str(kind)
 
     def _upto(self, source: str) -> str:
@@ -147,8 +147,9 @@ class Book:
         if not cover or not cover["kinds"]:
             return ""
         upto = min(
-            max(self._known.upto(source, feed) for feed in feeds)
+            self._known.upto(source, feed)
             for feeds in cover["kinds"].values()
+            for feed in feeds
         )
         if not upto:
             return ""
