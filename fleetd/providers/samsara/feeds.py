@@ -31,6 +31,7 @@ from fleetd.providers.samsara.pages import (
 )
 
 HOUR = timedelta(hours=1)
+QUARTER = timedelta(hours=6)  # a walk is one page after the other: pieces go beside it
 LIMITS = Limits(
     per_second=150.0,
     tiers={
@@ -86,6 +87,7 @@ def changing(name: str, kind: str, every: float, call: Stats) -> Feed:
         history.unpack,
         within=KEPT,
         call="GET /fleet/vehicles/stats/history",
+        chunk=QUARTER,
     )
     return Feed(
         name,
