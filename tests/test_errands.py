@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -378,3 +379,24 @@ async def test_a_raw_push_and_an_alert_need_no_certificate(
     assert json.loads(third.body)["duplicate"] == 1, "by whichever way, one event"
     assert amazon.asked == [HOST + PATH]
     assert [one for (one,) in verdicts][:2] == ["not signed", "not signed"]
+
+
+async def test_a_private_place_that_is_pushed_reaches_no_disk(
+    tmp_path, amazon, autojump_clock
+):
+    secret = {**POINT, "latitude": 31.41592, "isPrivate": True}
+    poison = {**secret, "updateUTC": "never"}
+    async with door(tmp_path, amazon) as (store, reception):
+        for told in (secret, poison):
+            assert (await reception.receive(post(message(told)))).status == 200
+        raw = rows(store, "SELECT body FROM raw")
+        dead = rows(store, "SELECT body FROM dead")
+
+    assert len(raw) == 2
+    assert len(dead) == 1
+    for (body,) in [*raw, *dead]:
+        text = bytes(body)
+        for one in (text, zlib.decompress(text) if text[:1] == b"\x78" else b""):
+            assert b"31.4" not in one
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or b"31.41592" not in path.read_bytes()

@@ -231,7 +231,9 @@ class Provider(Struct, frozen=True):
     `normalize` maps a record's feed to the pure function that reads it. `judge` sees
     every answer first and raises where the vendor says no in its own way; what it lets
     pass is judged by its status. `secret_fields` names JSON keys, at any depth, whose
-    values are masked before anything is stored. `answer` makes the vendor its own far
+    values are masked before anything is stored. `hide` takes out of a body, of a record
+    or of a whole page, what its vendor marks as nobody's to keep; the same bytes where
+    there is nothing. `answer` makes the vendor its own far
     side (the demo). `configured` gives the provider as one source's own extra keys
     shape it; `settings` is the struct of those. `regions` names the base URLs of all
     places where an account may live, as people call them.
@@ -251,6 +253,7 @@ class Provider(Struct, frozen=True):
     whoami: Probe | None = None
     hooks: Hooks | None = None
     secret_fields: frozenset[str] = frozenset()
+    hide: Callable[[bytes], bytes] | None = None
     answer: Callable[[Ask, datetime], bytes] | None = None
     settings: type[Struct] | None = None
     configured: Callable[[Any], Provider] | None = None

@@ -15,6 +15,7 @@ from fleetd.event import (
     CODES,
     DAY_MS,
     DIRECTORY_KINDS,
+    NOBODY,
     AnyEvent,
     Origin,
     Position,
@@ -109,10 +110,16 @@ def dead_whole(arrival: Arrival, feed: str, body: bytes, why: str, raw: Raw) -> 
     )
 
 
+def cleaned(provider: Provider, body: bytes) -> bytes:
+    """The body as it may be stored: secrets masked, what is private gone."""
+    body = mask_fields(body, provider.secret_fields)
+    return body if provider.hide is None else provider.hide(body)
+
+
 def buried(provider: Provider, feed: str, body: bytes, why: str) -> DeadRecord:
     """A record as a dead letter, its secrets masked."""
     digest = hashlib.blake2b(body, digest_size=16).digest()
-    body = mask_fields(body, provider.secret_fields)
+    body = cleaned(provider, body)
     return DeadRecord(feed, digest, MASK.mask(why)[:WHY_BYTES], MASK.mask(body))
 
 
@@ -135,7 +142,7 @@ class _Work:
         try:
             body = record.body
             if not self.arrival.clean:
-                body = mask_fields(body, provider.secret_fields)
+                body = cleaned(provider, body)
             events = [tidy(one) for one in provider.normalize[record.feed](body)]
             ready = [self._settled(part, event) for event in events]
         except PayloadError as bad:
@@ -149,17 +156,17 @@ class _Work:
             )  # fmt: skip
             self.dead.append(buried(provider, record.feed, record.body, why))
             return
-        self._keep(ready)
+        self._keep(events, ready)
 
-    def _keep(self, ready: list[Made | Aside]) -> None:
+    def _keep(self, events: list[AnyEvent], ready: list[Made | Aside]) -> None:
         if not ready:
             self.empty += 1
             return
         self.normalized += 1
-        for one in ready:
+        for event, one in zip(events, ready, strict=True):
             if isinstance(one, Made):
                 self.made.append(one)
-                self._learn(one)
+                self._learn(one, nobody=event.driver == NOBODY)
             else:
                 self.filtered.append(one)
 
@@ -173,8 +180,11 @@ class _Work:
             return Aside("tag", kind, event.id, event.vehicle, part)
         at_ms = None if event.at is None else millis(event.at)
         when = self._when(at_ms)
+        nobody = event.driver == NOBODY
+        if nobody:
+            event = replace(event, driver=None)
         own, full = filled(event), event
-        changes = self.directory.settle(source, event, when)
+        changes = self.directory.settle(source, event, when, nobody=nobody)
         every = own | bits_of(type(event), changes) if changes else own
         suspect = at_ms is not None and when != at_ms
         if suspect or arrival.flags:
@@ -225,17 +235,19 @@ class _Work:
         tag = tag_of_record(event, content, stands.seq, back=stands.taken_for_gone)
         return dedupe_key(self.arrival.source, event, tag, day_of(when)), content
 
-    def _learn(self, made: Made) -> None:
+    def _learn(self, made: Made, *, nobody: bool) -> None:
         """What this event says of its vehicle that is not known yet."""
         if "clock_suspect" not in made.event.flags:
-            self._teach(made.event, made.at_ms)
+            self._teach(made.event, made.at_ms, nobody=nobody)
 
-    def _teach(self, event: AnyEvent, at_ms: int | None) -> None:
+    def _teach(
+        self, event: AnyEvent, at_ms: int | None, *, nobody: bool = False
+    ) -> None:
         arrival = self.arrival
         when = arrival.received_ms if at_ms is None else at_ms
         whole = arrival.origin in WHOLE
         learned = self.directory.learn(
-            arrival.source, event, when, whole=whole, fresh=self._fresh
+            arrival.source, event, when, whole=whole, fresh=self._fresh, nobody=nobody
         )
         for one in learned:
             self.facts.append(Fact(one.vehicle, one.name, one.at_ms, one.value))

@@ -19,14 +19,14 @@ from fleetd.clock import Clock
 from fleetd.config import Auth, Network, Source
 from fleetd.errors import FullError, PayloadError, SignatureError, TransientError
 from fleetd.event import millis
-from fleetd.masking import MASK, mask_fields
+from fleetd.masking import MASK
 from fleetd.providers.contract import Provider
 from fleetd.store import Append, Counts, Raw, Store
 from fleetd.store.dead import crowded
 from fleetd.store.small import Refused, Unverified
 from fleetd.store.totals import HOUR_MS
 from fleetd.tasks.errands import Errands
-from fleetd.tasks.intake import Arrival, dead_whole, take_in
+from fleetd.tasks.intake import Arrival, cleaned, dead_whole, take_in
 from fleetd.tasks.poll.accounts import way_of
 from fleetd.web import Request, Response
 from fleetd.world import World
@@ -234,7 +234,7 @@ class Reception:
         """The body as the log takes it."""  # fmt: skip
         received = self._store.next_received_ms()
         late = self._late(signed, received)
-        body = mask_fields(request.body, gate.provider.secret_fields)
+        body = cleaned(gate.provider, request.body)
         arrival = Arrival(
             gate.name,
             gate.provider,
@@ -301,7 +301,7 @@ class Reception:
             peer,
             why,
             _headers(request, gate.keep),
-            mask_fields(request.body, gate.provider.secret_fields),
+            cleaned(gate.provider, request.body),
         )
         try:
             await self._store.join(kept, within=self._within)

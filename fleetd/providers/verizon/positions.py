@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct, field
 
 from fleetd.errors import PayloadError
-from fleetd.event import MPH_PER_KPH, AnyEvent, Position
+from fleetd.event import MPH_PER_KPH, NOBODY, AnyEvent, Position
 from fleetd.providers import reading
 from fleetd.providers.reading import Wire, count, inner, number, words
 from fleetd.providers.verizon.wire import (
@@ -132,7 +132,7 @@ def last_place(metric: bool, body: bytes) -> Iterator[AnyEvent]:
         at=at,
         vehicle=whose,
         number=whose,
-        driver=value.driver_number or None,
+        driver=value.driver_number or NOBODY,
         driver_name=_name(value.first_name, value.last_name),
         latitude=value.latitude,
         longitude=value.longitude,
@@ -162,7 +162,7 @@ def track_point(metric: bool, body: bytes) -> Iterator[AnyEvent]:
         at=at,
         vehicle=whose,
         number=whose,
-        driver=point.driver_number or None,
+        driver=point.driver_number or NOBODY,
         latitude=point.latitude,
         longitude=point.longitude,
         speed_mph=None if speed is None else speed * MPH_PER_KPH if metric else speed,

@@ -8,12 +8,11 @@ from msgspec.structs import replace
 from fleetd.clock import Clock
 from fleetd.errors import HeldError, PayloadError
 from fleetd.event import Origin
-from fleetd.masking import mask_fields
 from fleetd.providers.contract import Answer, Ask, AskNext, Page, Turn, UnpackPage
 from fleetd.store import Append, Raw, Store
 from fleetd.store.dead import crowded
 from fleetd.tasks.budget import LIVE
-from fleetd.tasks.intake import Arrival, dead_whole, take_in
+from fleetd.tasks.intake import Arrival, cleaned, dead_whole, take_in
 from fleetd.tasks.poll.credential import Credential
 from fleetd.tasks.poll.wire import UNREADABLE, UnreadableError
 
@@ -70,7 +69,7 @@ def _append(
     clock: Clock,
 ) -> Append:  # fmt: skip
     account = credential.account
-    clean = mask_fields(body, account.provider.secret_fields)
+    clean = cleaned(account.provider, body)
     arrival = arrival_of(credential, store, clock, question.origin)
     if clean is body:  # its records, cut out of it, hold no secret either
         arrival = replace(arrival, clean=True)
