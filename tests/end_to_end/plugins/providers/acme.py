@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from functools import partial
 
 import msgspec
 
 from fleetd.event import AnyEvent, Other, Record
-from fleetd.providers.contract import Ask, Feed, Page, Provider, Turn
+from fleetd.providers.contract import Ask, Feed, Page, Past, Provider, Turn
 
 
 def ask_for(path: str, turn: Turn) -> Ask:
@@ -30,6 +31,15 @@ def authorize(token: str) -> Mapping[str, str]:
     return {"Authorization": f"Token {token}"}
 
 
+def ask_past(turn: Turn) -> Ask | None:
+    assert turn.since
+    assert turn.until
+    if turn.bookmark:
+        return None
+    window = {"since": turn.since.isoformat(), "until": turn.until.isoformat()}
+    return Ask("/past", params=window)
+
+
 PROVIDER = Provider(
     name="acme",
     base_url="http://127.0.0.1:9",
@@ -37,6 +47,16 @@ PROVIDER = Provider(
     feeds=(
         Feed("items", 3600, partial(ask_for, "/items"), unpack, begins=None),
         Feed("more", 3600, partial(ask_for, "/more"), unpack, begins=None),
+        Feed(
+            "glimpses",
+            3600,
+            partial(ask_for, "/now"),
+            unpack,
+            kinds=("other",),
+            past=Past(ask_past, unpack, within=timedelta(days=30)),
+            snapshot=True,
+            standard=False,
+        ),
     ),
     authorize=authorize,
 )
