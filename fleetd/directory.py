@@ -133,11 +133,16 @@ class Directory:
         facts = self._facts.get((source, vehicle))
         return _at(facts.get(name), at_ms) if facts else None
 
-    def settle(self, source: str, event: AnyEvent, at_ms: int) -> dict[str, Any]:
-        """What is known and the event does not say: its gaps, and its units settled."""
+    def settle(
+        self, source: str, event: AnyEvent, at_ms: int, *, nobody: bool = False
+    ) -> dict[str, Any]:
+        """What is known and the event does not say: its gaps, and its units settled.
+
+        `nobody` says that it has no driver, and is not just silent about one.
+        """
         changes: dict[str, Any] = {}
         if event.vehicle is not None:
-            self._fill_vehicle(source, event, at_ms, changes)
+            self._fill_vehicle(source, event, at_ms, changes, nobody=nobody)
         if event.driver_name is None and not changes.get("driver_name"):
             driver = changes.get("driver", event.driver)
             name = driver and self.known(source, f"driver:{driver}", "name", at_ms)
@@ -146,8 +151,9 @@ class Directory:
         return changes
 
     def _fill_vehicle(
-        self, source: str, event: AnyEvent, at_ms: int, changes: dict[str, Any]
-    ) -> None:
+        self, source: str, event: AnyEvent, at_ms: int, changes: dict[str, Any], *,
+        nobody: bool,
+    ) -> None:  # fmt: skip
         assert event.vehicle is not None
         facts = self._facts.get((source, event.vehicle), NOTHING)
         if event.vin is None and (vin := _at(facts.get("vin"), at_ms)):
@@ -161,7 +167,8 @@ class Directory:
                 changes.setdefault("vin", unit.vin)
         if type(event) is not Position:
             return
-        if event.driver is None and (both := _at(facts.get("driver"), at_ms)):
+        silent = event.driver is None and not nobody
+        if silent and (both := _at(facts.get("driver"), at_ms)):
             driver, _, name = both.partition("\n")
             changes |= {"driver": driver, "driver_name": name or None}
         if event.engine_state is None and (state := _at(facts.get("engine"), at_ms)):
@@ -178,12 +185,13 @@ class Directory:
 
     def learn(
         self, source: str, event: AnyEvent, at_ms: int, *, whole: bool = False,
-        fresh: Fresh | None = None,
+        fresh: Fresh | None = None, nobody: bool = False,
     ) -> list[Learned]:  # fmt: skip
         """The facts in an event that are not known yet; nothing is changed here.
 
         `whole` says that a record holds all there is: what it does not name is not so.
-        `fresh` is what the events before it in the same page taught, by vehicle.
+        `fresh` is what the events before it in the same page taught, by vehicle;
+        `nobody` as in `settle`.
         """
         if isinstance(event, Driver):
             return self._names(source, event, at_ms)
@@ -196,10 +204,14 @@ class Directory:
         if type(event) is Duty and event.type == "assignment":
             return _assigned(vehicle, event, facts)
         new = fresh.get(vehicle, UNTOLD) if fresh else UNTOLD
+        if nobody and _told(facts.get("driver"), new.get("driver"), at_ms):
+            left = [Learned(vehicle, "driver", at_ms, "")]
+        else:
+            left = []
         if type(event) is Position and _old_news(event, facts, new, at_ms):
-            return []
+            return left
         first = _first(event, at_ms)
-        return [
+        return left + [
             Learned(vehicle, name, _since(name, when, first, facts), value)
             for name, when, value in _said(event, at_ms, whole=whole)
             if (_told(facts.get(name), new.get(name), when) or "") != value

@@ -18,6 +18,7 @@ from fleetd.event.entry import (
 )
 from fleetd.event.identity import (
     GONE,
+    NOBODY,
     NORMAL,
     SAFETY,
     TEXTS,
@@ -89,6 +90,7 @@ __all__ = [
     "MILES_PER_METRE",
     "MPH_PER_KPH",
     "MPH_PER_MPS",
+    "NOBODY",
     "NORMAL",
     "ORIGINS",
     "OWN",

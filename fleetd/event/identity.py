@@ -14,6 +14,7 @@ from fleetd.event.kinds import AnyEvent, Duty, Event, Position, Safety, pack
 from fleetd.event.words import DAY_MS, text, vin_of
 
 NORMAL, SAFETY = 0, 1
+NOBODY = ""  # a fix that says that nobody drives, rather than nothing of who does
 URGENT = frozenset({"sos", "panic", "crash", "rollover"})
 GONE = "-"
 TEXTS = ("vehicle", "number", "vin", "driver", "driver_name")
@@ -31,7 +32,8 @@ def has_fix(event: Position) -> bool:
 def tidy(event: AnyEvent) -> AnyEvent:
     """The event by the house's own rules, whatever its vendor's file let through.
 
-    Text is trimmed and never empty, a VIN is one or null, a heading is below 360.
+    Text is trimmed and never empty, a VIN is one or null, a heading is below 360. Only
+    a fix may say with an empty driver that there is none.
     """
     if _is_tidy(event):
         return event
@@ -41,6 +43,8 @@ def tidy(event: AnyEvent) -> AnyEvent:
         heading = event.heading_degrees
         changes["heading_degrees"] = None if heading is None else heading % 360
         changes["location_description"] = text(event.location_description)
+        if event.driver == NOBODY:
+            changes["driver"] = NOBODY
     return msgspec.structs.replace(event, **changes)
 
 

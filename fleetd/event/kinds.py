@@ -41,6 +41,8 @@ class Event(
 class Position(Event, frozen=True, kw_only=True, array_like=True, tag=1):
     """A fix: where a vehicle was.
 
+    A vendor whose fixes say who drives gives an empty `driver` where nobody does: then
+    it is not filled from what is known, and ends what was. The log keeps null.
     `units` says how `speed_mph` and `odometer` (miles) are to be read until the event
     is settled: `metric` is km/h and km, `unknown` asks the directory.
     """

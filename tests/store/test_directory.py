@@ -253,3 +253,24 @@ async def test_a_drivers_first_name_holds_for_what_was_driven_before_it_was_told
         assert [one.driver_name for one in found if isinstance(one, Position)] == [
             "Ana Ruiz", "Ana Castro",
         ]  # fmt: skip
+
+
+async def test_a_fix_without_a_driver_is_filled_and_one_that_says_nobody_is_not(
+    autojump_clock, tmp_path, world
+):
+    def at(n, driver):
+        return fix(n, at=MORNING + timedelta(minutes=n), driver=driver)
+
+    async with opened(tmp_path, world) as store:
+        for n, driver in enumerate(["d1", None, "", None, "", "d2", None]):
+            await put(store, at(n, driver))
+        found = [
+            unpack(body)
+            for (body,) in rows(store, "SELECT body FROM events ORDER BY seq")
+        ]
+
+        assert [one.driver for one in found] == [
+            "d1", "d1", None, None, None, "d2", "d2",
+        ]  # fmt: skip
+        facts = rows(store, "SELECT value FROM facts WHERE name = 'driver'")
+        assert [who for (who,) in facts] == ["d1\n", "", "d2\n"]

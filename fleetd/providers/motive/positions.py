@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from fleetd.errors import PayloadError
-from fleetd.event import MPH_PER_KPH, AnyEvent, Position, millis
+from fleetd.event import MPH_PER_KPH, NOBODY, AnyEvent, Position, millis
 from fleetd.providers import reading
 from fleetd.providers.motive.people import metric, who
 from fleetd.providers.reading import Wire, moment, number, words
@@ -61,7 +61,7 @@ class Fix(Struct, frozen=True, gc=False):
     metric_units: bool | None = None
     vehicle: None = None
     current_vehicle: None = None
-    driver: Person | None = None
+    driver: Person | UnsetType | None = UNSET  # a push says nothing of who drives
     current_driver: None = None
     driver_id: None = None
 
@@ -88,8 +88,8 @@ def position(body: bytes) -> Iterator[AnyEvent]:
         at=at,
         vehicle=str(fix.vehicle_id),
         number=(number.strip() or None) if number else None,
-        driver=None if driver is None else str(driver.id),
-        driver_name=None if driver is None else named_as(driver),
+        driver=driven_by(driver),
+        driver_name=named_as(driver) if driver else None,
         latitude=fix.lat,
         longitude=fix.lon,
         speed_mph=fix.speed,
@@ -99,6 +99,13 @@ def position(body: bytes) -> Iterator[AnyEvent]:
         odometer=fix.odometer if odometer is None else odometer,
         units=UNITS[fix.metric_units],
     )
+
+
+def driven_by(driver: Person | UnsetType | None) -> str | None:
+    """The driver of a point, nobody where it says null, None where it does not say."""
+    if driver is UNSET:
+        return None
+    return str(driver.id) if isinstance(driver, Person) else NOBODY
 
 
 def named_as(driver: Person) -> str | None:
@@ -122,6 +129,8 @@ def lenient(record: Wire) -> Position:
         )
     kind, speed = words(record, "type"), number(record, "speed")
     units = metric(record)
+    if whose["driver"] is None and record.get("driver", UNSET) is None:
+        whose["driver"] = NOBODY
     return Position(
         id=words(record, "id") or f"{vehicle}@{millis(at)}@{kind or ''}",
         at=at,

@@ -219,6 +219,8 @@ def fix(metric: bool, record: Wire) -> Position:
     speed = measure(record, whose, at, "speed")
     odometer = measure(record, whose, at, "odometerinkm")
     driver, name = person(record)
+    if not (driver or name) and record.get("drivernumber", "?") in (None, ""):
+        driver = NOBODY
     return Position(
         id=named(whose, at),
         at=at,
