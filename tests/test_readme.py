@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from fleetd import cli, providers, sinks
+from fleetd.config import Seconds
 from fleetd.config.keys import Key, keys, keys_of
+from fleetd.providers.contract import Feed
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -46,7 +48,29 @@ def row(key: Key) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-BLOCKS = {"commands": commands, "keys": table}
+def feeds() -> str:
+    """What each vendor is asked, what that brings, and how far back it can be asked."""
+    rows = ["| vendor | feed | brings | every | past |", "|---|---|---|---|---|"]
+    for name in providers.names():
+        provider = providers.load(name)
+        for feed in provider.feeds:
+            if feed.standard:
+                rows.append(feed_row(provider.title or name, feed))
+    return "\n".join(rows)
+
+
+def feed_row(title: str, feed: Feed) -> str:
+    kinds = ", ".join(feed.kinds) or "late ones again"
+    past = "a listing" if feed.listing else "none: only what it shows now"
+    if feed.past is not None:
+        past = f"{feed.past.within.days} d by {feed.past.call}"
+    elif not feed.snapshot and not feed.listing:
+        past = "goes on where it was"
+    every = Seconds(feed.every)
+    return f"| {title} | `{feed.name}` | {kinds} | {every} | {past} |"
+
+
+BLOCKS = {"commands": commands, "keys": table, "feeds": feeds}
 
 
 def block(text: str, name: str) -> str:
