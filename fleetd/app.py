@@ -76,6 +76,7 @@ class Daemon:
                     self._house, self._next = self._next, None
                     self._changed = trio.Event()
                     store.adopt(rules_of(self._house))
+                    budgets.renew()
                     life = Life(
                         self._house, store, world, clock, self._started_ms,
                         self._metrics, budgets,

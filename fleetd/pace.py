@@ -110,21 +110,22 @@ class Spacing:
         self._probed_at = now
         self._windows: list[tuple[float, int]] = []
         self._gone: deque[float] = deque()
-        self.tighten(limit)
+        self.limit(limit)
 
     @property
     def step(self) -> float:
         """Seconds from one departure to the next."""
         return (1 + MARGIN) / self.rate
 
-    def tighten(self, limit: float) -> None:
-        """Take the lower of two limits that are known for the same."""
-        self.full, self.rate = min(self.full, limit), min(self.rate, limit)
+    def limit(self, limit: float) -> None:
+        """Keep to another limit from now on; what was cut of the old stays cut."""
+        self.full, self.rate = limit, limit * self.rate / self.full
         self._windows = [
-            (span * (1 + GUARD), max(1, math.ceil(self.full * span - TINY)))
+            (span * (1 + GUARD), max(1, math.ceil(limit * span - TINY)))
             for span in WINDOWS
         ]
-        self._gone = deque(self._gone, maxlen=max(most for _, most in self._windows))
+        most = max(most for _, most in self._windows)
+        self._gone = deque(self._gone, maxlen=most)
 
     def due(self, now: float) -> float:
         """From when on the next may go; never, while those pending fill a window."""

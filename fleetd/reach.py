@@ -54,6 +54,11 @@ class Way(Struct, frozen=True):
     ca: Path | None = None
     ca_only: bool = False
 
+    @property
+    def patience(self) -> float:
+        """What a whole exchange may take, however it trickles."""
+        return self.connect_timeout + 4 * self.timeout
+
     def options(self, environ: Mapping[str, str]) -> dict[str, Any]:
         """What makes an httpx client go this way; `ConfigError` where none can."""
         proxies = Proxies(self.proxy, environ)

@@ -104,6 +104,17 @@ async def test_the_lower_of_two_opinions_of_a_limit_holds(autojump_clock):
     assert one.use()["tiers"][""]["limit_per_s"] == 10.0
 
 
+async def test_a_config_that_is_read_again_may_raise_a_limit(autojump_clock):
+    some, went = budgets(), []
+    one = some.of(HOST, KEY, Limits(1.0, {"a": 0.5}))
+    await asking(one, 3, [], tier="a")
+    some.renew()
+    assert some.of(HOST, KEY, Limits(20.0, {"a": 10.0})) is one
+    await asking(one, 50, went, tier="a")
+
+    assert 49 / (went[-1] - went[0]) == pytest.approx(10.0, rel=0.02)
+
+
 async def test_neither_the_name_nor_what_is_kept_tells_the_secret(autojump_clock):
     kept = Kept()
     one = budgets(kept).of(HOST, KEY, Limits())

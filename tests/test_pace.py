@@ -316,10 +316,11 @@ def test_a_spacing_that_is_cut_probes_back_by_the_minute():
     assert spacing.rate == 10.0
 
 
-def test_the_lower_of_two_limits_holds_from_then_on():
+def test_another_limit_holds_from_then_on_and_what_was_cut_stays_cut():
     spacing = Spacing(10.0, 0.0)
-    spacing.tighten(20.0)
-    assert spacing.full == 10.0
-    spacing.tighten(2.0)
+    spacing.cut(0.0)
+    spacing.limit(20.0)
+    assert (spacing.full, spacing.rate) == (20.0, 10.0)
+    spacing.limit(2.0)
 
-    assert spacing.full == spacing.rate == 2.0
+    assert (spacing.full, spacing.rate) == (2.0, 1.0)

@@ -206,7 +206,7 @@ async def asked(
     async with World().client(**way.options(environ or {})) as http:
         for _ in range(times):
             found = await wire.exchange(
-                http, base, ask or Ask("/v1/things"), {}, way.timeout
+                http, base, ask or Ask("/v1/things"), {}, way.patience
             )
     return found
 
@@ -402,7 +402,9 @@ async def test_an_answer_that_never_begins_is_given_up_by_timeout():
 
     async with far(silent) as port:
         with pytest.raises(TransientError, match="no answer within timeout"):
-            await asked(f"http://127.0.0.1:{port}", Way(timeout=0.2))
+            await asked(
+                f"http://127.0.0.1:{port}", Way(timeout=0.2, connect_timeout=0.2)
+            )
 
 
 async def test_an_answer_that_trickles_for_ever_is_given_up_as_a_whole():
@@ -415,7 +417,9 @@ async def test_an_answer_that_trickles_for_ever_is_given_up_as_a_whole():
 
     async with far(trickle) as port:
         with pytest.raises(TransientError, match="no whole answer in"):
-            await asked(f"http://127.0.0.1:{port}", Way(timeout=0.2))
+            await asked(
+                f"http://127.0.0.1:{port}", Way(timeout=0.2, connect_timeout=0.2)
+            )
 
 
 async def test_announcements_without_end_are_given_up_as_a_whole():
@@ -427,7 +431,9 @@ async def test_announcements_without_end_are_given_up_as_a_whole():
 
     async with far(early) as port:
         with pytest.raises(TransientError, match="no whole answer in"):
-            await asked(f"http://127.0.0.1:{port}", Way(timeout=0.2))
+            await asked(
+                f"http://127.0.0.1:{port}", Way(timeout=0.2, connect_timeout=0.2)
+            )
 
 
 def with_length(body: bytes, *lines: bytes) -> bytes:
@@ -575,3 +581,22 @@ async def test_the_fork_closes_every_road_it_opened(certified):
         assert len(road._pool.connections) == 1
 
     assert road._pool.connections == []
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "token"),
+    [
+        ("http://127.0.0.1:9", "/v1/\x00", "t"),
+        ("http://127.0.0.1:9", "/v1", "t\u00f6ken"),
+        ("http://" + "a" * 80 + ".example", "/v1", "t"),
+        ("http://[::1", "/v1", "t"),
+        ("http://127.0.0.1:9", "/v1", "to\nken"),
+        ("gopher://127.0.0.1:9", "/v1", "t"),
+    ],
+)
+async def test_what_cannot_be_asked_is_a_verdict_and_no_crash(base, path, token):
+    async with World().client(**Way(timeout=1).options({})) as http:
+        with pytest.raises((HeldError, TransientError)) as caught:
+            await wire.exchange(http, base, Ask(path), {"Authorization": token}, 5)
+
+    assert "t\u00f6ken" not in str(caught.value)

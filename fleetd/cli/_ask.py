@@ -14,10 +14,9 @@ from fleetd.errors import (
     FleetdError,
     HeldError,
     PayloadError,
-    TransientError,
 )
 from fleetd.event import Vehicle
-from fleetd.providers.contract import Answer, Ask, Feed, Page, Provider, Turn
+from fleetd.providers.contract import Ask, Feed, Page, Provider, Turn
 from fleetd.store import Store
 from fleetd.tasks.budget import Budgets
 from fleetd.tasks.poll import Account, Credential, Plan, open_credential, plans_of
@@ -26,8 +25,7 @@ from fleetd.world import World
 
 LATELY = timedelta(hours=1)
 SOME_VEHICLES = 20
-FORBIDDEN, BUSY = 403, 429
-SOON = 10.0
+FORBIDDEN = 403
 ALL_ALIKE = frozenset({401, 404})  # where one says so, the others would as well
 
 
@@ -99,7 +97,7 @@ class Caller:
         if probe is None or self._provider.answer is not None:
             return ""
         try:
-            answer = await self._asked(probe.ask)
+            answer = await self._credential.ask(probe.ask)
             names = probe.read(answer.body)
         except HeldError as bad:
             if bad.status == FORBIDDEN:
@@ -117,7 +115,7 @@ class Caller:
         if ask is None or (feed.parts and not turn.part):
             return Heard(feed.name, records=-1)
         try:
-            answer = await self._asked(ask, feed.scope)
+            answer = await self._credential.ask(ask, scope=feed.scope)
             page = read(feed, ask, answer.body, turn)
         except AbsentError:
             return Heard(feed.name)
@@ -130,15 +128,6 @@ class Caller:
         if feed.listing == "vehicle" and not self._vehicles:
             self._vehicles = list(vehicles_in(self._provider, page))
         return Heard(feed.name, len(page.records))
-
-    async def _asked(self, ask: Ask, scope: str = "") -> Answer:
-        """Once more where the daemon, with the same token, just used up the limit."""
-        try:
-            return await self._credential.ask(ask, scope=scope)
-        except TransientError as bad:
-            if bad.status != BUSY or (bad.after or 0.0) > SOON:
-                raise
-        return await self._credential.ask(ask, scope=scope)  # after the budget's pause
 
     def _turn(self, feed: Feed) -> Turn:
         now, known = self._world.now(), self._vehicles

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import math
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -45,6 +45,7 @@ class Budgets:
     def __init__(self, world: World, store: Store) -> None:
         self._world, self._store = world, store
         self._all: dict[str, Budget] = {}
+        self._claims: dict[str, list[Limits]] = {}
         kept = _read(store.recall(KEPT))
         self._salt = kept.salt or secrets.token_hex(16)
         self._pauses = kept.pauses
@@ -56,8 +57,13 @@ class Budgets:
         if budget is None:
             budget = self._all[key] = Budget(key, limits, self._world, self._keep)
             self._resume(key, budget)
-        budget.tighten(limits)
+        budget.limit([*self._claims.get(key, []), limits])
+        self._claims.setdefault(key, []).append(limits)
         return budget
+
+    def renew(self) -> None:
+        """The config was read again: only what is claimed from now on is a limit."""
+        self._claims = {}
 
     def _key(self, host: str, secret: str) -> str:
         """The host and a keyed hash: the log never holds what could be guessed from."""
@@ -149,13 +155,17 @@ class Budget:
         self._led = False
         self._bell = trio.Event()  # the leader's: something changed
 
-    def tighten(self, limits: Limits) -> None:
-        """Somebody else knows these limits of the same credential: the lower ones hold."""
-        self._scopes[""].tighten(limits.per_second)
-        for tier, limit in limits.tiers.items():
-            self._limits[tier] = min(limit, self._limits.get(tier, limit))
-            if tier in self._scopes:
-                self._scopes[tier].tighten(limit)
+    def limit(self, claims: Sequence[Limits]) -> None:
+        """Keep to the lowest of what is claimed of the same credential."""
+        self._scopes[""].limit(min(one.per_second for one in claims))
+        tiers = {tier for one in claims for tier in one.tiers}
+        self._limits = {
+            tier: min(one.tiers[tier] for one in claims if tier in one.tiers)
+            for tier in tiers
+        }
+        for tier, scope in self._scopes.items():
+            if tier in self._limits:
+                scope.limit(self._limits[tier])
 
     # turns
 
@@ -280,6 +290,11 @@ class Budget:
         if now > scope.paused_until + CALM:
             backoff.succeeded()
         return backoff.failed()
+
+    def paused(self, tier: str = "") -> float:
+        """How long nothing of this tier goes, as the far side wants it."""
+        until = max(one.paused_until for one in self._of(tier))
+        return max(0.0, until - trio.current_time())
 
     def rest(self, tier: str, seconds: float) -> None:
         """Nothing of this tier (of all, without one) goes for so long."""

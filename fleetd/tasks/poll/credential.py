@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -25,6 +26,7 @@ from fleetd.tasks.poll.org import Org
 from fleetd.tasks.poll.plan import DAWN, Account
 from fleetd.tasks.poll.wire import (
     ANSWER_BYTES,
+    LONGEST,
     UNREADABLE,
     UNWELL,
     UnreadableError,
@@ -33,6 +35,8 @@ from fleetd.tasks.poll.wire import (
 from fleetd.world import World
 
 HELD_RETRY = 300.0
+BUSY, BUSY_TRIES = 429, 3
+BUSY_SOON = 30.0  # seconds: for longer it is said, and not waited out in silence
 
 
 class Hold(Struct, frozen=True):
@@ -130,6 +134,16 @@ class Credential:
         return await self._ask(ask, rank, scope)
 
     async def _ask(self, ask: Ask, rank: int, scope: str) -> Answer:
+        """Ask, and where that is too often ask again when the budget's pause is over."""
+        for _ in range(BUSY_TRIES):
+            try:
+                return await self._once(ask, rank, scope)
+            except TransientError as bad:
+                if bad.status != BUSY or self.budget.paused(ask.tier) > BUSY_SOON:
+                    raise
+        return await self._once(ask, rank, scope)
+
+    async def _once(self, ask: Ask, rank: int, scope: str) -> Answer:
         if self._logins is None:
             answer = await self.send(ask, rank, self._authority())
         else:
@@ -168,7 +182,7 @@ class Credential:
         self, ask: Ask, rank: int, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """Send it in its turn; nothing is judged yet."""
-        base, within = self._base(ask.host), self.account.way.timeout
+        base, within = self._base(ask.host), self.account.way.patience
         async with self.budget.sending(ask.tier, rank) as turn:
             return await exchange(
                 self._http, base, ask, headers or {}, within, turn.trace
@@ -192,7 +206,8 @@ class Credential:
                 self.account.provider.judge(ask, answer)
             self._judge_status(ask, answer, scope)
         except TransientError as unwell:
-            if 429 in {answer.status, unwell.status}:
+            if BUSY in {answer.status, unwell.status}:
+                unwell.status = BUSY
                 self.budget.told(ask.tier, unwell.after)
             raise
         except PayloadError as bad:
@@ -216,7 +231,7 @@ class Credential:
             after = retry_after(answer.headers.get("retry-after"), self._world.now())
             raise TransientError(why, after=after, status=status)
         if status < 400:
-            why += "; redirects are not followed"
+            why += f"{whither(answer)}; redirects are not followed"
         raise HeldError(why, status=status, answer=answer.body[:ANSWER_BYTES])
 
     # what outlives a run
@@ -267,6 +282,15 @@ def refused(account: Account, ask: Ask, status: int) -> str:
         f"{account.source}: {account.title} refused the token ({status} on {ask.path}). "
         f"Wrong token, or an account of another region{elsewhere(account)}? {account.fix}"
     )
+
+
+def whither(answer: Answer) -> str:
+    """The host that a redirect names: often the base_url that were right."""
+    try:
+        host = urlsplit(answer.headers.get("location", "")[:LONGEST]).hostname
+    except ValueError:
+        return ""
+    return f", to {host}" if host else ""
 
 
 def elsewhere(account: Account) -> str:

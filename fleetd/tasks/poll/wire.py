@@ -21,7 +21,7 @@ ZIPPED = frozenset({"gzip", "x-gzip"})
 PLAIN = frozenset({"", "identity"})
 ANSWER_BYTES = 2048
 Trace: TypeAlias = "Callable[[str, Mapping[str, Any]], Awaitable[None]]"
-PATIENCE = 4.0  # times the time-out: what a whole answer may take
+LONGEST = 200
 
 
 UNWELL = frozenset({408, 425, 429})
@@ -43,27 +43,40 @@ class UnreadableError(HeldError):
 
 async def exchange(
     http: httpx.AsyncClient, base: str, ask: Ask, headers: Mapping[str, str],
-    timeout: float, trace: Trace | None = None,
+    within: float, trace: Trace | None = None,
 ) -> Answer:  # fmt: skip
-    """Send what was asked; `TransientError` where no whole answer came."""
-    request = http.build_request(
-        ask.method,
-        base + ask.path,
-        params=dict(ask.params) or None,
-        headers={"Accept-Encoding": "gzip", **ask.headers, **headers},
-        content=None if ask.json is None else msgspec.json.encode(ask.json),
-        extensions={"trace": trace} if trace else None,
-    )
-    if ask.json is not None:
-        request.headers.setdefault("Content-Type", "application/json")
+    """Send what was asked; `TransientError` where no whole answer came in time."""
     try:
-        with trio.fail_after(timeout * PATIENCE):
+        request = _request(http, base, ask, headers, trace)
+        with trio.fail_after(within):
             return await _answered(http, request, ask.path)
+    except (
+        httpx.InvalidURL,
+        UnicodeError,
+    ) as bad:  # a name or a token that none can be
+        why = "its address or its token holds what none can hold"
+        raise HeldError(f"{ask.path[:LONGEST]}: {why}") from bad
     except httpx.HTTPError as bad:
         raise TransientError(f"{ask.path}: {told(bad, request.url)}") from bad
     except trio.TooSlowError as bad:
-        why = f"no whole answer in {timeout * PATIENCE:g} s"
+        why = f"no whole answer in {within:g} s"
         raise TransientError(f"{ask.path}: {why}") from bad
+
+
+def _request(
+    http: httpx.AsyncClient, base: str, ask: Ask, headers: Mapping[str, str],
+    trace: Trace | None,
+) -> httpx.Request:  # fmt: skip
+    packed = {"Accept-Encoding": "gzip"}
+    typed = {} if ask.json is None else {"Content-Type": "application/json"}
+    return http.build_request(
+        ask.method,
+        base + ask.path,
+        params=dict(ask.params) or None,
+        headers={**packed, **typed, **ask.headers, **headers},
+        content=None if ask.json is None else msgspec.json.encode(ask.json),
+        extensions={"trace": trace} if trace else None,
+    )
 
 
 async def _answered(
