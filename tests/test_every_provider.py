@@ -327,7 +327,7 @@ def sound(event: AnyEvent) -> None:
         event.vehicle,
         event.number,
         event.vin,
-        event.driver,
+        event.driver or None,  # empty in a fix: nobody drives
         event.driver_name,
     ):
         assert one is None or one.strip()

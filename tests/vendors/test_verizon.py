@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from fleetd.errors import AbsentError, FleetdError, HeldError, PayloadError
-from fleetd.event import AnyEvent, Position, Trip
+from fleetd.event import NOBODY, AnyEvent, Position, Trip
 from fleetd.providers.contract import Answer, Ask, Grant, Turn
 from fleetd.providers.verizon import Settings, configured
 from fleetd.providers.windows import place
@@ -135,7 +135,7 @@ def same(event: Position, sim: Verizon, fix: Any) -> None:
     assert event.speed_mph == pytest.approx(fix.kph / 1.609344)
     assert event.at == moment(fix.at)
     assert event.location_description == fix.place
-    assert event.driver == (None if fix.driver is None else f"D-{fix.driver}")
+    assert event.driver == (NOBODY if fix.driver is None else f"D-{fix.driver}")
 
 
 # what a call brings

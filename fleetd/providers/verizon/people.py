@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from fleetd.errors import PayloadError
 from fleetd.event import AnyEvent, Driver, Vehicle, vin_of
 from fleetd.providers.reading import flag, texts, words
-from fleetd.providers.verizon.wire import NOBODY, person, plain
+from fleetd.providers.verizon.wire import UNNUMBERED, person, plain
 
 
 def vehicle(body: bytes) -> Iterator[AnyEvent]:
@@ -21,7 +21,7 @@ def vehicle(body: bytes) -> Iterator[AnyEvent]:
     unit = plain(body)
     number, vin = words(unit, "vehiclenumber", "number"), words(unit, "vin")
     name = words(unit, "name", "vehiclename")
-    ident = number or (f"{NOBODY}{vin or name}" if vin or name else None)
+    ident = number or (f"{UNNUMBERED}{vin or name}" if vin or name else None)
     if ident is None:
         raise PayloadError("a vehicle without VehicleNumber, VIN and Name")
     yield Vehicle(
@@ -44,7 +44,7 @@ def driver(body: bytes) -> Iterator[AnyEvent]:
     who = plain(body)
     number, name = person({**who, "drivernumber": words(who, "drivernumber", "number")})
     name = name or words(who, "fullname", "name")
-    ident = number or (f"{NOBODY}{name}" if name else None)
+    ident = number or (f"{UNNUMBERED}{name}" if name else None)
     if ident is None:
         raise PayloadError("a driver without DriverNumber and name")
     active = flag(who, "isactive", "active", "enabled")

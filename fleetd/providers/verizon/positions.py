@@ -127,13 +127,14 @@ def last_place(metric: bool, body: bytes) -> Iterator[AnyEvent]:
         yield from answered(metric, body)
         return
     speed, odometer = value.speed, value.odometer
+    name = _name(value.first_name, value.last_name)
     yield Position(
         id=named(whose, at),
         at=at,
         vehicle=whose,
         number=whose,
-        driver=value.driver_number or NOBODY,
-        driver_name=_name(value.first_name, value.last_name),
+        driver=value.driver_number or (None if name else NOBODY),
+        driver_name=name,
         latitude=value.latitude,
         longitude=value.longitude,
         speed_mph=None if speed is None else speed * MPH_PER_KPH if metric else speed,

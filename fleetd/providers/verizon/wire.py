@@ -14,7 +14,7 @@ from fleetd.providers import reading
 from fleetd.providers.reading import Wire, inner, moment, words
 
 SHORT = 60
-NOBODY = "unnumbered/"  # what Reveal knows, and does not serve: it has no number
+UNNUMBERED = "unnumbered/"  # what Reveal knows, and does not serve: it has no number
 BOM = b"\xef\xbb\xbf"
 COUNTS = ("total", "totalcount", "totalitems", "totalrecords")
 WHOSE = ("_vehicle", "vehiclenumber", "vehicleno", "number")
@@ -86,7 +86,7 @@ def with_head(item: bytes, **said: str | None) -> bytes:
 
 def served(number: str) -> bool:
     """Whether a vehicle can be asked about: Reveal knows it by a number."""
-    return bool(number.strip()) and not number.startswith(NOBODY)
+    return bool(number.strip()) and not number.startswith(UNNUMBERED)
 
 
 def number_of(record: Wire) -> str:
