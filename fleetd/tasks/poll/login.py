@@ -49,7 +49,8 @@ class Logins:
         if self._session.ended(answer):
             account = self._credential.account
             why = f"{account.title} ends each session as soon as it begins"
-            raise HeldError(f"{account.source}: {why} ({ask.path})", status=401)
+            why = f"{account.source}: {why} ({ask.path}). {account.fix}"
+            raise HeldError(why, status=401)
         return answer
 
     async def _put(self, ask: Ask, grant: Grant, rank: int) -> Answer:
