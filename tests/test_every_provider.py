@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 
 from fleetd import providers
 from fleetd.errors import PayloadError, SignatureError
-from fleetd.event import AnyEvent, dedupe_key, lane_of, pack, stamp, tag_of, unpack
+from fleetd.event import (
+    NOBODY,
+    AnyEvent,
+    Position,
+    dedupe_key,
+    lane_of,
+    pack,
+    stamp,
+    tag_of,
+    unpack,
+)
 from fleetd.providers.contract import Provider, Webhook
 from fleetd.web import Request
 
