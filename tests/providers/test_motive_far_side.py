@@ -133,7 +133,7 @@ def told(sim: Motive, fix: Position, *but: str) -> Row:
         "speed_mph": None if fix.speed_mph is None else fix.speed_mph * by,
         "heading_degrees": fix.heading_degrees,
         "engine_state": fix.engine_state,
-        "driver_id": fix.driver,
+        "driver_id": fix.driver or None,
         "driver_name": fix.driver_name,
         "location_description": fix.location_description,
         "odometer": fix.odometer * by,

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetd.errors import AbsentError, HeldError, PayloadError
-from fleetd.event import Record, stamp
+from fleetd.event import NOBODY, Position, Record, stamp
 from fleetd.masking import mask_fields
 from fleetd.providers.contract import Answer, Ask, Page, Turn
 from fleetd.providers.motive import PROVIDER
@@ -182,6 +182,35 @@ def test_a_listing_that_was_read_again_and_then_agreed_is_complete():
     found = walked("vehicles", pages, Turn(NOW))
 
     assert [page.complete for page in found] == [False, False, False, True]
+
+
+@given(
+    first=st.integers(0, 700),
+    grown=st.lists(st.integers(0, 30), min_size=8, max_size=8),
+)
+@few
+def test_a_list_that_only_grows_at_its_front_loses_nothing_that_was_there(first, grown):
+    ids = [*range(first)]
+    seen: set[int] = set()
+    turn, steps = Turn(NOW), [*grown]
+    for _ in range(200):
+        at = (walk_of(turn.bookmark).page - 1) * 100
+        some = [{"vehicle": {"id": one}} for one in ids[at : at + 100]]
+        counts = {"per_page": 100, "page_no": at // 100 + 1, "total": len(ids)}
+        body = json.dumps({"vehicles": some, "pagination": counts}).encode()
+        page = FEEDS["vehicles"].unpack(Ask(""), body, turn)
+        seen |= {json.loads(one.body)["id"] for one in page.records}
+        if page.complete:
+            assert seen == set(ids)
+        if not page.more:
+            break
+        more = steps.pop() if steps else 0
+        ids = [*range(len(ids), len(ids) + more), *ids]
+        turn = Turn(NOW, page.bookmark)
+
+    assert not page.more
+    assert set(range(first)) <= seen
+    assert page.complete or any(grown)
 
 
 def test_a_listing_whose_total_changed_on_the_way_is_no_evidence():
@@ -365,13 +394,33 @@ def test_a_point_is_one_event_by_push_by_its_history_and_as_the_newest():
         "description": "1.4 mi SE of Itasca, IL",
     }  # fmt: skip
     push = point | {"action": "vehicle_location_received", "vehicle_id": 2060101}
-    history = {"vehicle_locations": [{"vehicle_location": point | {"driver": None}}]}
+    history = {"vehicle_locations": [{"vehicle_location": point}]}
     newest = {"vehicles": [{"vehicle": {"id": 2060101, "current_location": point}}]}
 
     (pushed,) = PROVIDER.normalize["positions"](json.dumps(push).encode())
     for feed, body in (("positions", history), ("locations", newest)):
         (record,) = take(feed, json.dumps(body).encode()).records
         assert list(PROVIDER.normalize[record.feed](record.body)) == [pushed]
+
+
+def test_a_point_that_is_listed_without_a_driver_has_nobody_and_a_pushed_one_is_silent():
+    point = {
+        "id": "x",
+        "located_at": "2026-05-12T14:00:02Z",
+        "vehicle_id": 1,
+        "driver": None,
+    }
+    quick, slow = point | {"lat": 1, "lon": 2}, point | {"lat": "1", "lon": "2"}
+
+    for one in (quick, slow):
+        pushed = one | {"action": "vehicle_location_received"}
+        said = [
+            next(
+                iter(PROVIDER.normalize["positions"](json.dumps(body).encode()))
+            ).driver
+            for body in (one, pushed)
+        ]
+        assert said == [NOBODY, None]
 
 
 def test_a_driver_on_duty_is_named_alike_by_log_and_by_push():
@@ -609,4 +658,5 @@ def read_whole(feed: str, body: bytes) -> None:
             assert_short(bad)
             continue
         for event in events:
-            sound(event)
+            nobody = isinstance(event, Position) and event.driver == NOBODY
+            sound(msgspec.structs.replace(event, driver=None) if nobody else event)

@@ -243,6 +243,25 @@ def test_the_quick_way_and_the_careful_way_agree(fix, name, vin):
 # one bad record
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("latitude", "north"),
+        ("longitude", {}),
+        ("speedMilesPerHour", "fast"),
+        ("headingDegrees", [90]),
+        ("time", "soon"),
+        ("obdOdometerMeters", "far"),
+    ],
+)
+def test_a_field_that_cannot_be_read_is_named_with_its_vehicle(key, value):
+    odd = {key: value} if key in FIX else {"decorations": {key: {"value": value}}}
+    (record,) = turned(FEEDS["positions"], fixes({**FIX, **odd})).records
+
+    with pytest.raises(PayloadError, match=f"gps.{key} .*vehicle 281474979112001"):
+        list(position(record.body))
+
+
 def test_one_bad_fix_is_named_and_its_neighbours_stand():
     points = [{**FIX, "time": f"2026-05-12T15:{n:02}:00Z"} for n in range(60)]
     points[17]["latitude"] = "north"

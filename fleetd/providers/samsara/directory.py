@@ -44,8 +44,8 @@ def vehicle(told: Told) -> Vehicle:
 
 def tags_of(unit: Wire) -> tuple[str, ...]:
     """Its tags by name and by id: a source may be narrowed by either."""
-    named = (words(one, key) for key in ("name", "id") for one in objects(unit, "tags"))
-    return tuple(dict.fromkeys(one for one in named if one)) or texts(unit, "tags")
+    ids = (words(one, "id") for one in objects(unit, "tags"))
+    return tuple(dict.fromkeys((*texts(unit, "tags"), *filter(None, ids))))
 
 
 def driver(told: Told) -> Driver:

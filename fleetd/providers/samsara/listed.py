@@ -292,8 +292,10 @@ def after(started: datetime, ms: float) -> datetime:
 
 
 def seconds(started: datetime, ended: datetime | None) -> float | None:
-    """How long it took, if it is over."""
-    return None if ended is None else (ended - started).total_seconds()
+    """How long it took, if it is over and did not end before it began."""
+    if ended is None or ended < started:
+        return None
+    return (ended - started).total_seconds()
 
 
 PARTS = ("street", "city", "state", "postalCode")

@@ -149,19 +149,20 @@ def lenient(told: Wire) -> Position:
         why = f"gps.time is missing or unreadable (vehicle {named[:40]})"
         raise PayloadError(why)
     about = f"vehicle {named[:40]}, {stamp(at)}"
-    metres = beside(told, gps, OBD, at)
-    if (found := reading.as_number(metres)) is None:
-        found = reading.as_number(beside(told, gps, GPS, at))
+    metres = {key: beside(told, gps, key, at) for key in (OBD, GPS)}
+    found = figure(metres, OBD, about)
+    if found is None:
+        found = figure(metres, GPS, about)
     return Position(
         id=f"{named}@{millis(at)}",
         at=at,
         vehicle=named,
         number=words(told, "name"),
         vin=vin(told),
-        latitude=degrees(gps, "latitude", about),
-        longitude=degrees(gps, "longitude", about),
-        speed_mph=number(gps, "speedMilesPerHour"),
-        heading_degrees=reading.heading(number(gps, "headingDegrees")),
+        latitude=figure(gps, "latitude", about),
+        longitude=figure(gps, "longitude", about),
+        speed_mph=figure(gps, "speedMilesPerHour", about),
+        heading_degrees=reading.heading(figure(gps, "headingDegrees", about)),
         engine_state=STATES.get(str(beside(told, gps, ENGINE, at)).strip().lower()),
         location_description=words(inner(gps, "reverseGeo"), "formattedLocation")
         or words(inner(gps, "address"), "name"),
@@ -173,16 +174,16 @@ def beside(told: Wire, gps: Wire, key: str, at: datetime) -> Any:
     """A stat at a fix: its decoration, else the last value up to then in the same page."""
     decorations = inner(gps, "decorations")
     if key in decorations:
-        found = decorations[key]
-        return found.get("value") if isinstance(found, dict) else found
+        found = objects(decorations, key)[-1:] or [decorations[key]]
+        return found[0].get("value") if isinstance(found[0], dict) else found[0]
     series = objects(told, key) or [inner(told, key)]
     timed = ((moment(one, "time"), one.get("value")) for one in series)
     before = [(when, value) for when, value in timed if when is not None and when <= at]
     return max(before, key=lambda one: one[0])[1] if before else None
 
 
-def degrees(gps: Wire, key: str, about: str) -> float | None:
-    """A coordinate; null says that there is no fix, anything unreadable is a fault."""
+def figure(gps: Wire, key: str, about: str) -> float | None:
+    """A number, or null where nothing is said; anything unreadable is a fault."""
     found = number(gps, key)
     if found is None and gps.get(key) not in (None, ""):
         raise PayloadError(f"gps.{key} is no number ({about})")
