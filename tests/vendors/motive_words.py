@@ -161,18 +161,12 @@ class Words:
     # points
 
     def aboard(self, vehicle: int, at: int) -> int | None:
-        """Who is logged in: the last who drove, until the next does."""
-        if self.truth.unit(vehicle).bare:
-            return None
-        found = None
-        for one in self.truth.stretches(vehicle, at - 3 * DAY, at + 1):
-            found = one.driver if one.driver is not None else found
-        return found
+        """Who is logged in; nobody where the vehicle stands for the night."""
+        bare = self.truth.unit(vehicle).bare
+        return None if bare else self.truth.driver(vehicle, at)
 
     def driver_of(self, fix: Fix) -> int | None:
-        if self.truth.unit(fix.vehicle).bare:
-            return None
-        return self.aboard(fix.vehicle, fix.at) if fix.driver is None else fix.driver
+        return None if self.truth.unit(fix.vehicle).bare else fix.driver
 
     def point_id(self, fix: Fix) -> str:
         return f"{fix.vehicle:08x}-0000-5000-8000-{fix.at:012x}"

@@ -9,6 +9,8 @@ an action: another product may hold both places. It repeats the secrets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from urllib.parse import quote as percent
 
 from fleetd.errors import AbsentError, HeldError, PayloadError
 from fleetd.event import text
@@ -33,6 +35,7 @@ from fleetd.providers.reading import Wire, flag, inner, loads, objects, words
 
 WEBHOOKS = "/v1/company_webhooks"
 JUDGED_ELSEWHERE = frozenset({401, 403, 408, 425, 429})
+quote = partial(percent, safe="")
 ACTIONS = (  # `vehicle_location_updated` says nothing that `received` does not
     "vehicle_location_received", "vehicle_geofence_event", "asset_geofence_event",
     "fault_code_opened", "fault_code_closed", "hos_violation_upserted",
@@ -112,7 +115,7 @@ def add_hook(url: str, _name: str, secret: str) -> Ask:
 
 def change_hook(id_: str, url: str, _name: str, secret: str) -> Ask:
     """Another URL or secret; the probe comes again, signed with the new one."""
-    return Ask(f"{WEBHOOKS}/{id_}", method="PUT", json=asked_for(url, secret))
+    return Ask(f"{WEBHOOKS}/{quote(id_)}", method="PUT", json=asked_for(url, secret))
 
 
 def asked_for(url: str, secret: str) -> Wire:
@@ -136,7 +139,7 @@ def made_hook(body: bytes) -> Registered:
 
 
 def remove_hook(id_: str) -> Ask:
-    return Ask(f"{WEBHOOKS}/{id_}", method="DELETE")
+    return Ask(f"{WEBHOOKS}/{quote(id_)}", method="DELETE")
 
 
 WHOAMI = Probe(Ask("/v1/companies"), owners)

@@ -17,6 +17,8 @@ from fleetd.errors import PayloadError
 from fleetd.event import Record
 from fleetd.providers.contract import Ask, Page, Turn
 from fleetd.providers.motive.paging import (
+    FEW_SEEN,
+    MOST_SEEN,
     paged,
     sheet,
     token_of,
@@ -60,7 +62,7 @@ class Listing(Struct, frozen=True):
     def unpack(self, _ask: Ask, body: bytes, turn: Turn) -> Page:
         """The records of one page; the last one is complete where every count agreed."""
         walk, page = walk_of(turn.bookmark), sheet(body, self.plural, self.singular)
-        end = went(walk, page, self.tries)
+        end = went(walk, page, self.tries, MOST_SEEN if self.evidence else FEW_SEEN)
         items = [one for one in page.items if not self.units or measured(one, turn)]
         records = [Record(self.feed, item) for item in items]
         if end.onward is not None:
@@ -83,7 +85,7 @@ class Windowed(Struct, frozen=True):
     times: tuple[str, ...] = ("start_time",)
     split: Split = one
     begins: timedelta = DAY
-    longest: timedelta = timedelta(days=7)
+    longest: timedelta = 7 * DAY
 
     def ask(self, turn: Turn) -> Ask | None:
         asked = self._window(turn)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Raw, Struct
@@ -87,16 +88,16 @@ def ask(turn: Turn) -> Ask | None:
     if since > until:
         return None
     span = {"start_date": day(since), "end_date": day(until)}
-    return Ask(PATH + turn.part, params=span, tier="history")
+    return Ask(PATH + quote(turn.part, safe=""), params=span, tier="history")
 
 
-def unpack(asked: Ask, body: bytes, turn: Turn) -> Page:
+def unpack(_ask: Ask, body: bytes, turn: Turn) -> Page:
     """The points of those days, each with its vehicle's id."""
     place = place_of(turn)
     _since, until = days(place, turn)
     points = points_of(body)
     times = [dated(one) for one in points]
-    named = told_as(asked.path.removeprefix(PATH))
+    named = told_as(turn.part)
     records = [
         Record("positions", with_vehicle(one, named))
         for one, at in zip(points, times, strict=True)

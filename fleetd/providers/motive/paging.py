@@ -3,7 +3,8 @@
 Paging is by offset (https://developer.gomotive.com/docs/pagination), so a record that
 comes or goes meanwhile shifts the others from page to page: one is read twice, another
 not at all. Distinct ids are therefore counted over a walk, and a walk that does not end
-with as many as the vendor's `total` is read again.
+with as many as the vendor's `total` is read again. Lists that prove who is gone remember
+all of their ids for that; windows, which are read again anyhow, those of two pages.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from fleetd.providers.reading import UNREADABLE, count, ident, loads, short, wor
 
 PER_PAGE = 100  # the most Motive gives
 PRINT = 6  # bytes by which an id is remembered
-MOST_SEEN = 20_000  # ids; a longer walk counts no further and is never complete
+MOST_SEEN = 20_000  # ids that a walk remembers; a longer one is never complete
+FEW_SEEN = 2 * PER_PAGE
 SAID = 120  # of what an error says
 
 _page = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -105,13 +107,15 @@ def complaint(body: bytes) -> str:
 class Walk(Struct, frozen=True, array_like=True):
     """Where a walk through pages stands; its text is the bookmark between two of them.
 
-    `total` is what every page so far said, None once they differ or a record has no id;
-    `seen` are the prints of all ids.
+    `count` is of distinct ids so far, `seen` the prints of the latest, `least` the
+    smallest total that a page said; `steady` while all said the same and had ids.
     """
 
     page: int = 1
     tries: int = 0
-    total: int | None = None
+    count: int = 0
+    least: int | None = None
+    steady: bool = True
     seen: str = ""
 
 
@@ -150,41 +154,46 @@ class Went(Struct, frozen=True):
     sound: bool = False
 
 
-def went(walk: Walk, page: Sheet, tries: int) -> Went:
+def went(walk: Walk, page: Sheet, tries: int, keep: int = FEW_SEEN) -> Went:
     """Read on, read again from the first page, or the end; `tries` walks at most.
 
     Every word of the vendor about its own list has to agree: another page than the one
-    asked for, or none where its total promises more, is a `PayloadError`.
+    asked for, or none where its total promises more, is a `PayloadError`. `keep` is how
+    many ids are remembered.
     """
     if page.number is not None and page.number != walk.page:
         raise PayloadError(f"page {page.number} where page {walk.page} was asked for")
-    size = page.per_page or PER_PAGE
-    before, ids = _prints(walk.seen), [id_of(one) for one in page.items]
-    prints = before | set(map(print_of, ids, page.items))
-    full = len(before) >= MOST_SEEN
-    onward = _next(walk, page, before if full else prints, whole=all(ids))
-    if page.total is None:
-        over = full or len(page.items) < size or len(prints) == len(before)
+    size, total, known = page.per_page or PER_PAGE, page.total, _unpacked(walk.seen)
+    onward = _onward(walk, page, known, keep)
+    if total is None:
+        over = len(page.items) < size or onward.count == walk.count
         return Went(None if over else onward)
-    if walk.page * size < page.total:
+    if walk.page * size < total:
         if not page.items:
-            raise PayloadError(f"page {walk.page} is empty, {page.total} were promised")
+            raise PayloadError(f"page {walk.page} is empty, {total} were promised")
         return Went(onward)
-    if len(prints) >= page.total or walk.tries + 1 >= tries or full:
-        return Went(None, len(prints) == page.total == onward.total)
+    if onward.count >= (onward.least or 0) or walk.tries + 1 >= tries:
+        return Went(None, onward.steady and onward.count == total <= keep)
     return Went(Walk(tries=walk.tries + 1))
 
 
-def _next(walk: Walk, page: Sheet, prints: set[bytes], *, whole: bool) -> Walk:
-    steady = walk.page == 1 or page.total == walk.total
-    total = page.total if steady and whole else None
-    seen = base64.b64encode(b"".join(sorted(prints))).decode()
-    return Walk(walk.page + 1, walk.tries, total, seen)
+def _onward(walk: Walk, page: Sheet, known: list[bytes], keep: int) -> Walk:
+    ids = [id_of(one) for one in page.items]
+    before, total = set(known), page.total
+    prints = dict.fromkeys(map(print_of, ids, page.items))
+    fresh = [one for one in prints if one not in before]
+    least = total if walk.least is None or total is None else min(walk.least, total)
+    same = walk.page == 1 or total == walk.least
+    seen = base64.b64encode(b"".join((known + fresh)[-keep:])).decode()
+    return Walk(
+        walk.page + 1, walk.tries, walk.count + len(fresh), least,
+        walk.steady and same and all(ids), seen,
+    )  # fmt: skip
 
 
-def _prints(seen: str) -> set[bytes]:
+def _unpacked(seen: str) -> list[bytes]:
     packed = base64.b64decode(seen)
-    return {packed[at : at + PRINT] for at in range(0, len(packed), PRINT)}
+    return [packed[at : at + PRINT] for at in range(0, len(packed), PRINT)]
 
 
 class Named(Struct, frozen=True):

@@ -135,9 +135,9 @@ def location(body: bytes) -> Iterator[AnyEvent]:
     if not point:
         needed(unit, "id")
         return
-    people = {"current_driver": unit.get("current_driver")}
     own = {key: one for key, one in unit.items() if key != "current_location"}
-    yield lenient(people | point | {"vehicle": own})
+    driver = {"driver": own["current_driver"]} if "current_driver" in own else {}
+    yield lenient(driver | point | {"vehicle": own})
 
 
 def trip(told: Wire, _named: str) -> Trip:

@@ -61,7 +61,8 @@ class Fix(Struct, frozen=True, gc=False):
     metric_units: bool | None = None
     vehicle: None = None
     current_vehicle: None = None
-    driver: Person | UnsetType | None = UNSET  # a push says nothing of who drives
+    driver: Person | UnsetType | None = UNSET
+    action: str | None = None
     current_driver: None = None
     driver_id: None = None
 
@@ -88,7 +89,7 @@ def position(body: bytes) -> Iterator[AnyEvent]:
         at=at,
         vehicle=str(fix.vehicle_id),
         number=(number.strip() or None) if number else None,
-        driver=driven_by(driver),
+        driver=driven_by(fix),
         driver_name=named_as(driver) if driver else None,
         latitude=fix.lat,
         longitude=fix.lon,
@@ -101,11 +102,15 @@ def position(body: bytes) -> Iterator[AnyEvent]:
     )
 
 
-def driven_by(driver: Person | UnsetType | None) -> str | None:
-    """The driver of a point, nobody where it says null, None where it does not say."""
-    if driver is UNSET:
-        return None
-    return str(driver.id) if isinstance(driver, Person) else NOBODY
+def driven_by(fix: Fix) -> str | None:
+    """The driver of a point; nobody where a list says null, None where it is silent.
+
+    A push says nothing of who drives.
+    """
+    driver = fix.driver
+    if driver:
+        return str(driver.id)
+    return None if driver is UNSET or fix.action else NOBODY
 
 
 def named_as(driver: Person) -> str | None:
@@ -129,7 +134,8 @@ def lenient(record: Wire) -> Position:
         )
     kind, speed = words(record, "type"), number(record, "speed")
     units = metric(record)
-    if whose["driver"] is None and record.get("driver", UNSET) is None:
+    listed = words(record, "action") is None
+    if whose["driver"] is None and listed and record.get("driver", UNSET) is None:
         whose["driver"] = NOBODY
     return Position(
         id=words(record, "id") or f"{vehicle}@{millis(at)}@{kind or ''}",
