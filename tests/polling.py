@@ -277,11 +277,13 @@ class Source:
 async def polled(
     folder: Path, far: Far, *feeds: Feed, provider: Provider = ACME,
     token: str = "a-token-of-acme", every: float | None = None,
-    begins: Callable[[], float] = trio.current_time, **account: Any,
+    now: Callable[[], datetime] | None = None,
+    synchronised: Callable[[], bool] = lambda: True, **account: Any,
 ) -> AsyncIterator[Source]:  # fmt: skip
     """One run of it over a folder; open it again and it is a restart."""
     world = virtual_world()
     world._transport = httpx.MockTransport(far)
+    world.now, world.synchronised = now or world.now, synchronised
     MASK.add(token)
     async with open_store(folder, world) as store:
         await store.register_sources({"north": "acme"})

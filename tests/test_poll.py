@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
+from datetime import datetime, timedelta
 
 import httpx
 import pytest
 import trio
+from msgspec.structs import replace
 
+from fleetd.providers.contract import Page, Turn
 from fleetd.store.loading import success_of
 from fleetd.tasks.poll.trail import Trail
+from tests.conftest import MORNING
 from tests.polling import (
     ACME,
     FIXES,
@@ -347,8 +351,6 @@ def test_after_very_many_empty_pages_the_feed_keeps_its_own_pace():
 
 
 def as_page(number: int):
-    from fleetd.providers.contract import Page
-
     return Page((), str(number), more=True)
 
 
@@ -408,3 +410,79 @@ async def test_the_token_is_sent_and_never_told(autojump_clock, tmp_path):
 
 def test_acme_is_what_these_tests_think_it_is():
     assert ACME.limits.per_second == 50
+
+
+# what comes and goes
+
+
+async def test_a_feed_that_comes_and_goes_is_told_once(autojump_clock, tmp_path):
+    far = Far(
+        lambda asked: page(next="1") if len(far.asked) % 2 else b"<html>%d" % asked.at
+    )
+    async with polled(tmp_path, far, FIXES) as source:
+        await source.until(lambda: far.asked and far.asked[-1].at > 2 * 3600)
+
+        assert len(far.asked) > 200
+        assert len(source.alerts()) <= 2 * 3
+        assert len(source.dead()) <= 3
+        assert source.balanced()
+
+
+async def test_a_feed_held_again_is_told_once_it_stays_so(autojump_clock, tmp_path):
+    far = Far(lambda _asked: 404)
+    far.script = [404, page(next="1")]
+    async with polled(tmp_path, far, FIXES) as source:
+        await trio.sleep(500)
+        assert [one for one, _ in source.alerts()] == ["feed_held", "feed_resumed"]
+
+        await trio.sleep(1800)
+        assert [one for one, _ in source.alerts()] == [
+            "feed_held", "feed_resumed", "feed_held",
+        ]  # fmt: skip
+
+
+async def test_a_clock_that_lost_the_time_leads_no_bookmark_back(
+    autojump_clock, tmp_path
+):
+    far = Far(lambda _asked: page(fix(1), next="1"))
+    asked_at: list[datetime] = []
+
+    def ask(turn: Turn):
+        asked_at.append(turn.now)
+        return FIXES.ask(turn)
+
+    watched = replace(FIXES, ask=ask)
+    async with polled(tmp_path, far, watched) as source:
+        await source.until(source.ids)
+    last = asked_at[-1]
+    yesterday = {
+        "now": lambda: MORNING - timedelta(days=400),
+        "synchronised": lambda: False,
+    }
+    async with polled(tmp_path, far, watched, **yesterday) as source:
+        await source.until(lambda: asked_at[-1] is not last)
+
+        assert asked_at[-1] >= last
+
+
+async def test_a_source_that_was_renamed_keeps_what_is_held_and_is_told_nothing_twice(
+    autojump_clock, tmp_path
+):
+    far = Far(lambda _asked: 404)
+    async with polled(tmp_path, far, FIXES) as source:
+        await source.until(source.alerts)
+        await source.store.register_sources({"south": "acme"}, {"south": "north"})
+
+        assert source.store.recall("held:south/fixes")["why"]
+        assert source.store.recall("held:north/fixes") == {}
+
+
+async def test_what_fleetd_says_of_a_source_is_no_word_from_it(
+    autojump_clock, tmp_path
+):
+    far = Far(lambda _asked: 404)
+    async with polled(tmp_path, far, FIXES) as source:
+        await source.until(source.alerts)
+
+        assert source.store.heard == {}
+        assert source.rows("SELECT name FROM kept WHERE name GLOB 'heard:*'") == []

@@ -88,7 +88,7 @@ def test_a_file_that_is_not_there_or_not_text_is_told_where_it_is_named(tmp_path
     house = config.parse(
         '[daemon]\ndata = "d"\n[vehicles]\nfile = "none.csv"\n', tmp_path / "f.toml"
     )
-    with pytest.raises(ConfigError, match="vehicles.file: .*none.csv: No such file"):
+    with pytest.raises(ConfigError, match=r"vehicles.file: .*none.csv: No such file"):
         config.fitted(house, vendor, vendor)
 
 

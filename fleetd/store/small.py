@@ -17,7 +17,10 @@ REGISTER = (
 )
 RENAME = "UPDATE OR IGNORE names SET name = ? WHERE side = ? AND name = ?"
 RETARGET = "UPDATE jobs SET target = ? WHERE target = ? AND kind = ? RETURNING id"
-RECALL = "SELECT value FROM kept WHERE name = ?"
+KEPT_OF = (  # `word:NAME` and `word:NAME/more`
+    "SELECT name, value FROM kept WHERE name GLOB '*:' || ? OR name GLOB '*:' || ? || '/*'"
+)
+NOT_OF = {"source": {"sink", "heard"}, "sink": {"source", "heard"}}
 KEEP = "INSERT OR REPLACE INTO kept(name, value) VALUES (?, ?)"
 DROP = "DELETE FROM kept WHERE name = ?"
 BEAT = "INSERT OR REPLACE INTO minutes(minute, state) VALUES (?, ?)"
@@ -61,11 +64,13 @@ class Register(Struct, frozen=True):
         kind = "replay" if self.side == "sink" else "backfill"
         jobs = [row[0] for row in tx.db.execute(RETARGET, (name, before, kind))]
         tx.landed.jobs += [job_of(tx.db, number) for number in jobs]
-        for word in ("paused", "verified", self.side):
-            value = tx.db.execute(RECALL, (f"{word}:{before}",)).get
-            if value is not None:
-                Keep(f"{word}:{before}", None).apply(tx)
-                Keep(f"{word}:{name}", msgspec.json.decode(value)).apply(tx)
+        for row in tx.db.execute(KEPT_OF, (before, before)).fetchall():
+            kept, value = str(row[0]), str(row[1])
+            word, _, rest = kept.partition(":")
+            if word not in NOT_OF[self.side]:
+                Keep(kept, None).apply(tx)
+                renamed = f"{word}:{name}{rest.removeprefix(before)}"
+                Keep(renamed, msgspec.json.decode(value)).apply(tx)
         if self.side == "sink":
             tx.after(lambda: tx.log.rename(before, name))
 

@@ -175,7 +175,7 @@ class Poller:
     def _turn(
         self, bookmark: str | None, part: str, since: datetime | None = None
     ) -> Turn:
-        now: datetime = self.world.now()
+        now: datetime = self._now()
         if bookmark is None and since is None:
             since = self.plan.begins(now)
         return Turn(
@@ -187,6 +187,13 @@ class Poller:
             vehicles=self._vehicles(),
             tags=self.credential.account.tags,
         )
+
+    def _now(self) -> datetime:
+        """The time, as far as it is known: a clock that lost it leads no bookmark back."""
+        now = self.world.now()
+        if self.clock.trusted:
+            return now
+        return max(now, moment_of(self.store.received_ms))
 
     async def _took(self, taken: Taken, part: str) -> None:
         holds, name = self.credential.holds, self.feed.name
@@ -277,7 +284,7 @@ class Poller:
 
     async def _hold(self, bad: HeldError, part: str) -> None:
         feed, holds = self.feed.name, self.credential.holds
-        if isinstance(bad, UnreadableError) and not holds.why(feed, part):
+        if isinstance(bad, UnreadableError) and holds.fresh(feed, part):
             await bury_page(
                 feed, str(bad), bad.body, self.credential, self.store, self.clock
             )

@@ -10,6 +10,8 @@ from fleetd.store import Store
 from fleetd.tasks.announce import announce
 
 LONGEST = 500
+FLAPS_MS = 3_600_000  # held again so soon after it went on: no news
+STAYS_MS = 600_000  # unless it stays so for so long
 logger = structlog.get_logger()
 
 
@@ -23,33 +25,43 @@ class Holds:
         self._source = source
         self._store = store
 
-    def why(self, about: str, part: str = "") -> str:
-        """Why it is held; empty where it is not."""
-        return str(self._store.recall(self._name(about, part)).get("why", ""))
+    def fresh(self, about: str, part: str = "") -> bool:
+        """Whether it would be news that it is held."""
+        before = self._store.recall(self._name(about, part))
+        now = millis(self._store.world.now())
+        return not before.get("why") and now - before.get("freed", 0) >= FLAPS_MS
 
     async def hold(
         self, about: str, why: str, *, part: str = "", word: str = ""
     ) -> bool:
-        """Note that it is held, and tell if that is news; whether it was."""
+        """Note that it is held, and tell if that is news; whether it was.
+
+        One that comes and goes is told once, and again only once it stays.
+        """
         name = self._name(about, part, word)
-        if self._store.recall(name):
+        before, now = self._store.recall(name), millis(self._store.world.now())
+        if before.get("why") and (before["told"] or now - before["ms"] < STAYS_MS):
             return False
-        logger.warning("held", source=self._source, about=about, part=part, why=why)
-        now = millis(self._store.world.now())
-        kept = {"why": MASK.mask(why)[:LONGEST], "ms": now}
+        told = now - before.get("freed", -FLAPS_MS) >= FLAPS_MS or "why" in before
+        kept = {"why": MASK.mask(why)[:LONGEST], "ms": now, "told": told}
         await self._store.remember(name, kept)
-        await self._tell(about, "held", why, part, word)
-        return True
+        if told:
+            logger.warning("held", source=self._source, about=about, part=part, why=why)
+            await self._tell(about, "held", why, part, word)
+        return told
 
     async def free(self, about: str, *, part: str = "", word: str = "") -> bool:
         """Note that it goes on, and tell if that is news; whether it was."""
         name = self._name(about, part, word)
-        if not self._store.recall(name):
+        before = self._store.recall(name)
+        if not before.get("why"):
             return False
-        logger.info("resumed", source=self._source, about=about, part=part)
-        await self._store.remember(name, None)
-        await self._tell(about, "resumed", "goes on", part, word)
-        return True
+        now = millis(self._store.world.now())
+        await self._store.remember(name, {"freed": now})
+        if before["told"]:
+            logger.info("resumed", source=self._source, about=about, part=part)
+            await self._tell(about, "resumed", "goes on", part, word)
+        return bool(before["told"])
 
     async def _tell(
         self, about: str, what: str, text: str, part: str, word: str
