@@ -181,12 +181,14 @@ async def house(
     ):
         await store.register_sources({"north": "acme"})
         feeds = {one.name: one for one in account.provider.feeds}
-        health = Health(world.now)
-        run = partial(
-            backfills, credential, feeds, store=store, world=world, health=health,
-            clock=Clock(world),
-        )  # fmt: skip
-        nursery.start_soon(keep_alive, "backfill", run, health, Breaker(world.chance))
+        for repairs in (False, True):
+            health = Health(world.now)
+            run = partial(
+                backfills, credential, feeds, store=store, world=world, health=health,
+                clock=Clock(world), repairs=repairs,
+            )  # fmt: skip
+            name, breaker = f"backfill{repairs}", Breaker(world.chance)
+            nursery.start_soon(keep_alive, name, run, health, breaker)
         yield House(store, credential, world)
         nursery.cancel_scope.cancel()
 
@@ -339,6 +341,23 @@ async def test_what_was_missed_is_asked_for_and_told_as_recovered(
     assert n == len(found)
     assert upto > millis(MORNING + timedelta(hours=2))
     assert left == [], "it leaves no jobs behind"
+
+
+async def test_what_was_missed_does_not_wait_behind_a_long_past(
+    tmp_path, autojump_clock
+):
+    far = Far()
+    async with house(tmp_path, far, vendor(per_second=2.0)) as here:
+        now = millis(here.world.now())
+        long = await here.ask_for(MORNING - timedelta(days=80), MORNING)
+        await trio.sleep(5)
+        hour = (MORNING - timedelta(hours=1), MORNING)
+        add = add_job("north", here.feed, hour, (), now, origin="recovered")
+        missed = (await here.store.add_job(add)).id
+
+        assert await here.ended(missed) == "done"
+        assert trio.current_time() < 30
+        assert here.store.backfills("north")[0].id == long
 
 
 def test_only_what_the_live_roads_can_miss_is_compared():

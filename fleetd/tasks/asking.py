@@ -43,6 +43,7 @@ async def asking(
             found.append((name, polling(board, plan, credential)))
         if any(feed.past for feed in provider.feeds):
             found.append((f"backfill:{source}", filling(board, credential)))
+            found.append((f"repair:{source}", filling(board, credential, repairs=True)))
         again = [feed for feed in provider.feeds if feed.name in cover.compared]
         if again:
             every = float(table.reconcile)
@@ -75,13 +76,13 @@ def recovery(board: Board, plan: Plan) -> Recover:
     return recover
 
 
-def filling(board: Board, credential: Credential) -> Loop:
+def filling(board: Board, credential: Credential, *, repairs: bool = False) -> Loop:
     feeds = {feed.name: feed for feed in credential.account.provider.feeds}
 
     async def run(health: Health) -> None:
         await backfills(
             credential, feeds, store=board.store, world=board.world, health=health,
-            clock=board.clock,
+            clock=board.clock, repairs=repairs,
         )  # fmt: skip
 
     return run

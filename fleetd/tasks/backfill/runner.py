@@ -30,19 +30,28 @@ logger = structlog.get_logger()
 
 async def backfills(
     credential: Credential, feeds: Mapping[str, Feed], *, store: Store, world: World,
-    health: Health, clock: Clock,
+    health: Health, clock: Clock, repairs: bool = False,
 ) -> None:  # fmt: skip
-    """Do the backfills of one source for ever, the oldest first."""
+    """Do the backfills of one source for ever, the oldest first; or only its repairs.
+
+    What was missed lately never waits behind months that somebody asked for.
+    """
     source = credential.account.source
     while True:
         bell = store.bell(source)
-        job = next(iter(store.backfills(source)), None)
+        found = (job for job in store.backfills(source) if is_repair(job) == repairs)
+        job = next(found, None)
         if job is None:
             health.say("idle")
             await bell.wait()
             continue
         health.say("ok", f"job {job.id}")
         await Backfill(job, credential, feeds, store, world, health, clock).run()
+
+
+def is_repair(job: Job) -> bool:
+    """Whether it fetches what was missed, and not what somebody asked for."""
+    return job.spec.get("origin") == "recovered"
 
 
 class Backfill:
@@ -54,6 +63,7 @@ class Backfill:
     ) -> None:  # fmt: skip
         self.id, self.source = job.id, job.target
         self.spec = job.spec
+        self.repairs = is_repair(job)
         self.credential = credential
         self.feeds = feeds
         self.store = store
@@ -116,7 +126,7 @@ class Walk:
     """One piece of a job, page by page."""
 
     def __init__(self, job: Backfill, feed: Feed, past: Past, piece: Piece) -> None:
-        recovers = job.spec.get("origin") == "recovered"
+        recovers = job.repairs
         origin: Origin = "recovered" if recovers else "backfill"
         self.job, self.piece = job, piece
         self.question = Question(
