@@ -17,9 +17,7 @@ from hypothesis import strategies as st
 from fleetd import providers
 from fleetd.errors import PayloadError, SignatureError
 from fleetd.event import (
-    NOBODY,
     AnyEvent,
-    Position,
     dedupe_key,
     lane_of,
     pack,
