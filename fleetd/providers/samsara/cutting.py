@@ -103,6 +103,8 @@ class Series:
         self._feed, self._series, self._keys = feed, series, keys
         self._page = msgspec.json.Decoder(whole).decode
         self._labels = [(f'"{one}":'.encode(), one in carried) for one in keys]
+        self._many = len(carried)
+        self._frame = frame(carried, series)
         self._values = attrgetter(*names, "series")
         self._key = f'"{series}":'.encode()
 
@@ -125,6 +127,11 @@ class Series:
 
     def _head(self, values: Sequence[Any]) -> tuple[bytes, bool]:
         """What stands before each item, and whether nothing is missing there."""
+        many = self._many
+        if all(values[:many]) and not any(values[many:-1]):
+            pieces = [*self._frame]
+            pieces[1:-1:2] = values[:many]
+            return b"".join(pieces), True
         head, whole = b"{", True
         for (label, needed), value in zip(self._labels, values, strict=False):
             if value:
@@ -150,12 +157,20 @@ class Series:
     def _parts_of(self, told: dict[str, Raw]) -> list[Record]:
         """The parts of one parent, whatever the case of its keys; one alone is a list."""
         told = {recased(key): value for key, value in told.items()} | told
-        values = [told.get(key, Raw()) for key in self._keys]
+        values = [*(told.get(key, Raw()) for key in self._keys), None]
         series = bytes(told.get(self._series, b"null"))
         if series == b"null":
             return []
         items = [Raw(series)] if series[:1] == b"{" else _items(series)
         return self._parts(self._head(values)[0], items)
+
+
+def frame(carried: Sequence[str], series: str) -> list[bytes]:
+    """What stands around the values of the carried keys: `{"id":`, value, `,"gps":`."""
+    keys = [f'"{one}":'.encode() for one in (*carried, series)]
+    starts = [b"{", *(b"," for _ in carried)]
+    labels = [start + key for start, key in zip(starts, keys, strict=True)]
+    return [piece for label in labels for piece in (label, b"")][:-1]
 
 
 Cut: TypeAlias = Callable[[bytes], tuple[Sequence[Record], Pagination]]
