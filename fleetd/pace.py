@@ -15,6 +15,7 @@ PROBE_STEP = 0.1  # of the full rate, a minute
 TINY = 1e-9  # so that rounding lets nothing go early, and nobody waits for nothing
 SAME_NEWS = 1.0
 LOWEST = 1 / 16  # of the full rate: where cuts end
+ONCE = 0.95  # of the rate is left after the first refusal in a minute
 MARGIN = 0.015  # below a vendor's limit: what the road between us may bunch together
 GUARD = 0.01  # of a window: how much longer than the vendor's we hold it to be
 WINDOWS = (1.0, 60.0)  # seconds, in which vendors count
@@ -159,11 +160,17 @@ class Spacing:
         self.paused_until = max(self.paused_until, until)
 
     def cut(self, now: float) -> bool:
-        """The far side says it is too much: half the rate; False for old news."""
+        """The far side says it is too much; False for old news.
+
+        Once may be the road's fault, which bunched what left evenly: a little less. Again
+        within a minute, and it means the rate itself: half of it. What is refused during a
+        pause had left before it.
+        """
         self._probe(now)
-        if now < self._cut_at + SAME_NEWS:
+        if now < max(self._cut_at + SAME_NEWS, self.paused_until):
             return False
-        self.rate = max(self.rate / 2, self.full * LOWEST)
+        calm = now >= self._cut_at + PROBE_EVERY
+        self.rate = max(self.rate * (ONCE if calm else 0.5), self.full * LOWEST)
         self._slot = max(self._slot, now + self.step)
         self._cut_at = self._probed_at = now
         return True

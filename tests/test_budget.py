@@ -381,24 +381,27 @@ async def test_where_a_minute_is_counted_the_own_wait_is_a_minute(autojump_clock
     assert budget(20 / 60).told() >= 60.0
 
 
-async def test_a_refusal_halves_the_rate_and_minutes_bring_it_back(autojump_clock):
-    one, before, after = budget(10.0), [], []
+async def test_refusals_slow_it_down_and_minutes_bring_it_back(autojump_clock):
+    one, once, twice, after = budget(10.0), [], [], []
     one.told("", 1.0)
-    await asking(one, 20, before)
+    await asking(one, 20, once)
+    one.told("", 1.0)
+    await asking(one, 20, twice)
     await trio.sleep(600)
     await asking(one, 20, after)
 
-    assert 19 / (before[-1] - before[0]) == pytest.approx(5.0, rel=0.03)
-    assert 19 / (after[-1] - after[0]) == pytest.approx(10.0, rel=0.03)
+    assert 19 / (once[-1] - once[0]) == pytest.approx(9.4, rel=0.03)
+    assert 19 / (twice[-1] - twice[0]) == pytest.approx(4.7, rel=0.03)
+    assert 19 / (after[-1] - after[0]) == pytest.approx(9.9, rel=0.03)
 
 
 async def test_many_refusals_of_requests_under_way_together_cut_once(autojump_clock):
     one = budget(16.0)
     for _ in range(40):
-        one.told("", 2.0)
-        await trio.sleep(0.01)
+        one.told("", 3.0)
+        await trio.sleep(0.05)
 
-    assert one.use()["tiers"][""]["rate_per_s"] == 8.0
+    assert one.use()["tiers"][""]["rate_per_s"] == 15.2
 
 
 async def test_the_longest_pause_holds(autojump_clock):
@@ -480,5 +483,5 @@ async def test_status_tells_who_waits_and_what_is_paused(autojump_clock):
 
     assert told["waiting"] == {"live": 0, "repair": 0, "backfill": 1}
     assert 88 <= told["tiers"]["a"]["paused_s"] <= 96
-    assert told["tiers"]["a"]["rate_per_s"] == 0.25
+    assert told["tiers"]["a"]["rate_per_s"] == 0.475
     assert told["tiers"][""]["paused_s"] == 0

@@ -304,23 +304,40 @@ def test_a_spacing_begins_empty_and_at_even_steps():
     assert went == pytest.approx([0.203, 0.406, 0.609])
 
 
+def test_one_refusal_costs_little_and_a_second_within_the_minute_half():
+    spacing = Spacing(10.0, 0.0)
+    assert spacing.cut(0.0)
+    assert not spacing.cut(0.5)  # the same news
+    assert spacing.rate == 9.5
+    assert spacing.cut(2.0)
+
+    assert spacing.rate == 4.75
+
+
 def test_a_spacing_that_is_cut_probes_back_by_the_minute():
     spacing = Spacing(10.0, 0.0)
     spacing.cut(0.0)
-    spacing.cut(0.5)
+    spacing.cut(10.0)
+    spacing.due(71.0)
 
-    assert spacing.rate == 5.0
-    spacing.due(61.0)
-    assert spacing.rate == 6.0
+    assert spacing.rate == 5.75
     spacing.due(10_000.0)
     assert spacing.rate == 10.0
+
+
+def test_what_is_refused_again_and_again_ends_at_a_sixteenth():
+    spacing = Spacing(16.0, 0.0)
+    for n in range(40):
+        spacing.cut(n * 2.0)
+
+    assert spacing.rate == 1.0
 
 
 def test_another_limit_holds_from_then_on_and_what_was_cut_stays_cut():
     spacing = Spacing(10.0, 0.0)
     spacing.cut(0.0)
     spacing.limit(20.0)
-    assert (spacing.full, spacing.rate) == (20.0, 10.0)
+    assert (spacing.full, spacing.rate) == (20.0, 19.0)
     spacing.limit(2.0)
 
-    assert (spacing.full, spacing.rate) == (2.0, 1.0)
+    assert (spacing.full, spacing.rate) == (2.0, 1.9)
