@@ -242,7 +242,7 @@ def lenient(context: ssl.SSLContext) -> ssl.SSLContext:
 
 def told(bad: httpx.HTTPError, url: httpx.URL) -> str:
     """What kept a request from being answered, in words an operator can act on."""
-    causes = list(_causes(bad))
+    causes = list(causes_of(bad))
     return f"{url.host}: {_plain(bad, causes)[:LONGEST]}"
 
 
@@ -273,7 +273,7 @@ def _reasons(causes: Sequence[BaseException]) -> Iterator[str]:
             yield os.strerror(one.errno)
 
 
-def _causes(fault: BaseException) -> Iterator[BaseException]:
+def causes_of(fault: BaseException) -> Iterator[BaseException]:
     """A fault and all that led to it, those in groups too."""
     rest, seen = [fault], set()
     while rest:

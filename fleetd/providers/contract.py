@@ -213,7 +213,9 @@ class Hooks(Struct, frozen=True):
 
     `listing` and `read` page through what is registered; `add(url, name, secret)` makes
     one (an empty secret where the vendor chooses it), `made` reads that answer,
-    `remove(id)` and `change(id, url, name, secret)` touch only what fleetd made.
+    `remove(id)` and `change(id, url, name, secret)` touch only what fleetd made. `scope`
+    is the permission all of it needs. `actions` are what `add` asks to be told, and
+    `slots` is how many webhooks may be active for one of them (0: any number).
     """
 
     listing: AskNext
@@ -223,6 +225,9 @@ class Hooks(Struct, frozen=True):
     remove: Callable[[str], Ask]
     change: Callable[[str, str, str, str], Ask] | None = None
     chooses_secret: bool = False
+    scope: str = ""
+    actions: tuple[str, ...] = ()
+    slots: int = 0
 
 
 class Provider(Struct, frozen=True):

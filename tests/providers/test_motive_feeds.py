@@ -568,7 +568,8 @@ def test_a_webhook_is_made_changed_and_removed_with_a_secret_of_ours():
     assert hooks.remove("42") == Ask("/v1/company_webhooks/42", method="DELETE")
     assert hooks.made(answer).id == "42"
     assert hooks.made(answer).secret == ""
-    assert hooks.chooses_secret
+    assert not hooks.chooses_secret  # it is ours to choose
+    assert hooks.slots == 2
     with pytest.raises(PayloadError, match="already taken"):
         hooks.made(b'{"error_message":"already taken"}')
 

@@ -150,5 +150,7 @@ HOOKS = Hooks(
     made=made_hook,
     remove=remove_hook,
     change=change_hook,
-    chooses_secret=True,
+    scope="company_webhooks.manage",
+    actions=ACTIONS,
+    slots=2,
 )

@@ -149,4 +149,6 @@ HOOKS = Hooks(
     remove=remove_hook,
     change=change_hook,
     chooses_secret=True,
+    scope="Read Webhooks and Write Webhooks",
+    actions=EVENT_TYPES,
 )

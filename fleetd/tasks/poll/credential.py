@@ -35,6 +35,7 @@ from fleetd.tasks.poll.wire import (
 from fleetd.world import World
 
 HELD_RETRY = 300.0
+DONE = frozenset({201, 204})  # of what makes or removes something
 BUSY, BUSY_TRIES = 429, 3
 BUSY_SOON = 30.0  # seconds: for longer it is said, and not waited out in silence
 
@@ -215,7 +216,7 @@ class Credential:
 
     def _judge_status(self, ask: Ask, answer: Answer, scope: str) -> None:
         status, account = answer.status, self.account
-        if status == 200:
+        if status == 200 or (ask.method != "GET" and status in DONE):
             return
         if status == 401:
             raise HeldError(refused(account, ask, status), status=401)
