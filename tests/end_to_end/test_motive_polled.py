@@ -32,7 +32,7 @@ BEGAN = int(time.time())
 
 @pytest.fixture(scope="module")
 def far() -> Iterator[Running]:
-    with Running("motive", vehicles=VEHICLES, secret=SECRET) as sim:
+    with Running("motive", vehicles=VEHICLES, seed=8, secret=SECRET) as sim:
         yield sim
 
 
@@ -96,7 +96,7 @@ def test_every_kind_arrives_and_nothing_dies(daemon, far):
 
 
 def test_what_is_pushed_late_meets_what_was_polled(daemon):
-    twin = Motive(Truth(VEHICLES), clock=Clock(), secret=SECRET)
+    twin = Motive(Truth(VEHICLES, 8), clock=Clock(), secret=SECRET)
     since = BEGAN - 18 * 3600
     said = {"stored": 0, "duplicate": 0, "filtered": 0, "dead": 0}
     for sending in twin.sendings(since, since + 4 * 3600):
@@ -151,7 +151,7 @@ def test_a_backfill_brings_an_older_day(daemon):
         "backfill", "south", "positions", "--since", f"{first}T00:00:00Z",
         "--until", f"{last}T00:00:00Z",
     )  # fmt: skip
-    twin = Truth(VEHICLES)
+    twin = Truth(VEHICLES, 8)
     since = int(datetime.fromisoformat(f"{first}T00:00:00+00:00").timestamp())
     many = sum(len(twin.fixes(n, since, since + DAY)) for n in range(VEHICLES))
 

@@ -49,7 +49,7 @@ def motive(
     vehicles: int = 8, at: int = NOON, faults: Faults | None = None, **more: Any
 ) -> Probed:
     still = Clock(moment(at), steady=lambda: 0.0)
-    return Probed(Truth(vehicles), faults, still, limit=1e6, secret="s" * 20, **more)
+    return Probed(Truth(vehicles, 8), faults, still, limit=1e6, secret="s" * 20, **more)
 
 
 def asked(sim: Motive, ask: Ask, key: str = "key") -> Answer:
@@ -210,7 +210,7 @@ def test_the_newest_point_of_each_active_vehicle_is_one_of_its_history():
 
 
 def test_one_poisoned_fix_costs_itself_alone():
-    at = Truth(8).fixes(2, FRIDAY, NOON)[10].at
+    at = Truth(8, 8).fixes(2, FRIDAY, NOON)[10].at
     good = walked(motive(), "positions", since=FRIDAY, until=NOON)
     sim = motive(faults=Faults(poison={2: [at]}))
     rest = walked(sim, "positions", since=FRIDAY, until=NOON)
@@ -284,7 +284,7 @@ def test_a_feed_brings_everything_that_begins_while_it_runs(name):
 
 
 def test_a_trip_comes_open_and_then_whole():
-    trip = Truth(8).trips(1, FRIDAY, FRIDAY + DAY)[0]
+    trip = Truth(8, 8).trips(1, FRIDAY, FRIDAY + DAY)[0]
     sim = motive(at=trip.start + 60)
     walk = Walker(sim, "trips").round(since=FRIDAY)
     sim.clock.set(trip.end + 60)

@@ -2,8 +2,8 @@
 
 `python -m tests.vendors.motive --port 9100 --vehicles 600`. The company's days are those
 of Los Angeles. A key like `key-without-vehicles` is good, but lacks the scope of every
-path with that word in it. Every seventh vehicle is metric, a bare one names no driver
-and has no VIN. What could not be pushed stands in the log of deliveries.
+path with that word in it. With an even seed every seventh vehicle is metric. A bare one
+names no driver and has no VIN. What could not be pushed stands in the log of deliveries.
 """
 
 from __future__ import annotations
@@ -297,6 +297,8 @@ class Motive(Account, Words, Simulator):
         self, vehicle: int, since: int, until: int
     ) -> Iterator[tuple[int, str, Item]]:
         """(when, action, record) of everything but points."""
+        first = -(-since // DAY) * DAY
+        yield first, "vehicle_upserted", self.vehicle(vehicle) | {"trigger": "updated"}
         yield from self.safety(vehicle, since, until)
         yield from self.hours(vehicle, since, until)
         truth = self.truth

@@ -80,7 +80,8 @@ class Words:
         return str(PEOPLE + driver)
 
     def metric(self, vehicle: int) -> bool:
-        return vehicle % 7 == 5
+        """Nobody can tell from a push: a fleet of an odd seed has none of these."""
+        return self.truth.seed % 2 == 0 and vehicle % 7 == 5
 
     def is_active(self, vehicle: int) -> bool:
         return vehicle % 23 != 22
