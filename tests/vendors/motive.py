@@ -298,7 +298,8 @@ class Motive(Account, Words, Simulator):
     ) -> Iterator[tuple[int, str, Item]]:
         """(when, action, record) of everything but points."""
         first = -(-since // DAY) * DAY
-        yield first, "vehicle_upserted", self.vehicle(vehicle) | {"trigger": "updated"}
+        unit = self.vehicle(vehicle) | {"current_driver": None, "trigger": "updated"}
+        yield first, "vehicle_upserted", unit
         yield from self.safety(vehicle, since, until)
         yield from self.hours(vehicle, since, until)
         truth = self.truth
