@@ -9,11 +9,10 @@ from typing import Any
 from msgspec import Struct
 
 from tests.vendors.base import Simulator
+from tests.vendors.verizon import APP, USER
 
-SOURCE = """
-[sources.$source]
-provider = "$vendor"
-"""
+SECRET = "c2VjcmV0LW9mLXRoZS1zaW11bGF0b3I="  # base64, so that every vendor takes it
+PAIR = "pusher:long-enough-a-password"
 
 
 class Road(Struct, frozen=True):
@@ -33,6 +32,7 @@ class Road(Struct, frozen=True):
     path: str = ""  # behind /webhooks/<source>
     token: str = 'token = "env:SIM_TOKEN"'
     key: str = "key"  # the credential as its simulator knows it
+    secret: str = SECRET
     wishes: Mapping[str, Any] = {}
 
     def source(
@@ -61,4 +61,21 @@ class Road(Struct, frozen=True):
 
 ROADS = {
     "example": Road("example", ("vehicles", "positions")),
+    "samsara": Road(
+        "samsara", ("vehicles", "drivers"), since="5m", past="positions", pushes=False
+    ),
+    "motive": Road("motive", ("vehicles", "drivers", "positions")),
+    "geotab": Road(
+        "geotab",
+        ("vehicles", "positions"),
+        pushes=False,
+        keys='database = "acme_haul"\nuser = "fleetd-service@acme.test"',
+    ),
+    "verizon": Road(
+        "verizon",
+        ("vehicles", "drivers", "track"),
+        keys=f'user = "{USER}"\napp_id = "{APP}"',
+        receives='webhook_secret = "env:SIM_PAIR"',
+        secret=PAIR,
+    ),
 }
