@@ -233,3 +233,29 @@ def test_a_password_may_be_the_webhooks_secret(daemon):
         daemon.post("by_password", body, {"Authorization": "Basic eDp5"}).status == 401
     )
     assert daemon.run("send", "by_password", "-", stdin=body.decode(), code=None)
+
+
+@shows(f"{KEY}alerts")
+def test_what_was_missed_of_alerts_is_told_as_lost(tmp_path, far):
+    half = 'auth = { key = "env:PAIR" }\n'
+    words = POLLED % ("places", USER, APP, half) + POLLED % (
+        "alarms",
+        USER,
+        APP,
+        half + "alerts = true",
+    )
+    box = Fleetd(
+        tmp_path / "box", words, environ={"TOKEN": "key", "PAIR": "x" * 20},
+        program="tests.end_to_end.elsewhere", far=far.url,
+    )  # fmt: skip
+    try:
+        box.begin().stop()
+        box.environ["ELSEWHERE_LATER_S"] = "900"
+        box.begin()
+        said = box.run("ledger", code=None).stdout
+    finally:
+        box.close()
+    lines = {line.partition(":")[0]: line for line in said.splitlines() if ": " in line}
+
+    assert "cannot be listed again" in lines["alarms"]
+    assert "cannot be listed again" not in lines["places"]

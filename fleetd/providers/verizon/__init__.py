@@ -8,13 +8,21 @@ any case, values one level higher or lower, and nothing promised that was not sa
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar, Literal
 
 from msgspec import Struct
 
 from fleetd.errors import ConfigError
-from fleetd.providers.contract import Ask, Limits, Probe, Provider, Session
+from fleetd.providers.contract import (
+    Ask,
+    Limits,
+    Normalize,
+    Probe,
+    Provider,
+    Session,
+)
 from fleetd.providers.verizon import (
     alerts,
     engines,
@@ -32,6 +40,11 @@ APP = re.compile(r"[A-Za-z0-9._-]{1,200}")
 USER = re.compile(r"[^\s:]{1,200}")
 TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]{1,40}:\d{12}:[A-Za-z0-9._-]{1,256}")
 
+GPS = ("position",)
+PUSHED = (
+    *GPS, "safety", "geofence", "engine", "fault", "duty", "device", "alert",
+)  # fmt: skip
+
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """The keys of `[sources.x]` that only this provider has."""
@@ -43,6 +56,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         "units": "of speeds and odometers whose field names none",
         "topic": "pushes only from this SNS topic (its ARN); none: from any",
         "confirm": "confirm a verified subscription; else an alert has the link",
+        "alerts": "alerts are pushed here too: what was missed of them is told as lost",
     }
     user: str = ""
     app_id: str = ""
@@ -50,6 +64,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     units: Literal["metric", "us"] = "metric"
     topic: str = ""
     confirm: bool = False
+    alerts: bool = False
 
 
 PLAIN = Settings()
@@ -59,25 +74,14 @@ def configured(settings: Settings | None) -> Provider:
     """The provider as one source shapes it; a `ConfigError` names the wrong key."""
     settings = settings or PLAIN
     _judge(settings)
-    metric = settings.units == "metric"
     return Provider(
         name="verizon",
         title="Verizon Connect Reveal",
         base_url=f"https://fim.api.{settings.region}.fleetmatics.com",
-        normalize={
-            "vehicles": people.vehicle,
-            "drivers": people.driver,
-            "positions": partial(positions.last_place, metric),
-            "track": partial(positions.track_point, metric),
-            "trips": trips.trip,
-            "statuses": partial(engines.status, metric),
-            "ecm": partial(engines.ecm, metric),
-            "faults": engines.active_codes,
-            "fault_history": engines.code_history,
-            "pushed": partial(alerts.pushed, metric),
-            "subscription": partial(alerts.subscription, settings.confirm),
-        },
-        webhook=sns.webhook(settings.topic, confirm=settings.confirm),
+        normalize=_normalizers(settings),
+        webhook=sns.webhook(
+            settings.topic, PUSHED if settings.alerts else GPS, confirm=settings.confirm
+        ),
         feeds=FEEDS,
         session=Session(
             login=partial(session.login, settings.user),
@@ -94,6 +98,23 @@ def configured(settings: Settings | None) -> Provider:
         configured=configured,
         where="give Verizon Connect the URL, a user and a password for its GPS push",
     )
+
+
+def _normalizers(settings: Settings) -> Mapping[str, Normalize]:
+    metric = settings.units == "metric"
+    return {
+        "vehicles": people.vehicle,
+        "drivers": people.driver,
+        "positions": partial(positions.last_place, metric),
+        "track": partial(positions.track_point, metric),
+        "trips": trips.trip,
+        "statuses": partial(engines.status, metric),
+        "ecm": partial(engines.ecm, metric),
+        "faults": engines.active_codes,
+        "fault_history": engines.code_history,
+        "pushed": partial(alerts.pushed, metric),
+        "subscription": partial(alerts.subscription, settings.confirm),
+    }
 
 
 def _judge(settings: Settings) -> None:

@@ -227,17 +227,26 @@ SEGMENTS = Past(
 )  # fmt: skip
 
 
-def _listing(name: str, path: str, kind: str, every: float) -> Feed:
+def _app(api: str) -> str:
+    """What to ask for where a call is forbidden."""
+    return f"access of the app to {api}, given in the developer portal"
+
+
+def _listing(name: str, path: str, kind: str, every: float, api: str) -> Feed:
     return Feed(
         name, every, partial(ask_listing, path), partial(unpack_listing, name),
-        kinds=(kind,), listing=kind, begins=None,
+        kinds=(kind,), listing=kind, begins=None, scope=_app(api),
     )  # fmt: skip
 
 
-def _bulk(name: str, path: str, kind: str, every: float, past: Past | None) -> Feed:
+def _bulk(
+    name: str, path: str, kind: str, every: float, past: Past | None = None, *,
+    standard: bool = True,
+) -> Feed:  # fmt: skip
     return Feed(
         name, every, partial(ask_bulk, path), partial(unpack_bulk, name),
-        kinds=(kind,), past=past, snapshot=True,
+        kinds=(kind,), past=past, snapshot=True, standard=standard,
+        scope=_app("the Vehicle Update API"),
     )  # fmt: skip
 
 
@@ -247,26 +256,29 @@ def _each(
 ) -> Feed:  # fmt: skip
     return Feed(
         name, every, partial(ask_vehicle, rest), unpack, kinds=kinds, parts=True,
-        parallel=2, standard=standard, snapshot=snapshot,
+        parallel=2, standard=standard, snapshot=snapshot, scope=_app(ENGINES),
     )  # fmt: skip
 
 
+ENGINES = "ECM status and trouble codes"
 FEEDS = (
-    _listing("vehicles", VEHICLES, "vehicle", 1800.0),
-    _listing("drivers", DRIVERS, "driver", 3600.0),
+    _listing("vehicles", VEHICLES, "vehicle", 1800.0, "the Vehicle API"),
+    _listing("drivers", DRIVERS, "driver", 3600.0, "the Driver API"),
     _bulk("positions", PLACES, "position", 60.0, TRACK),
-    _bulk("statuses", STATUSES, "engine", 300.0, None),
+    _bulk("statuses", STATUSES, "engine", 300.0, standard=False),
     Feed(
         "track", 900.0, ask_track, unpack_track, kinds=("position",), parts=True,
         parallel=2, lookback=3 * HOUR, begins=HOUR, past=TRACK,
+        scope=_app("the GPS History API"),
     ),
     Feed(
         "trips", 3600.0, ask_trips, unpack_trips, kinds=("trip",), parts=True,
         parallel=2, lookback=3 * HOUR, begins=BACK, past=SEGMENTS,
+        scope=_app("the Vehicle Segments API"),
     ),
     Feed(
         "faults", 600.0, partial(ask_listing, ACTIVE), partial(unpack_rows, "faults"),
-        kinds=("fault",), snapshot=True,
+        kinds=("fault",), snapshot=True, scope=_app(ENGINES),
     ),
     _each(
         "fault_history", "getdtchistorybyvehiclenumber", 21600.0, unpack_codes, "fault"

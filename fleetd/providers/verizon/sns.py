@@ -249,7 +249,7 @@ def follow(request: Request) -> Ask | None:
     return None if place is None else Ask("/", params=place[1], host=place[0])
 
 
-def webhook(topic: str, *, confirm: bool) -> Webhook:
+def webhook(topic: str, kinds: tuple[str, ...], *, confirm: bool) -> Webhook:
     """The push half as one source shapes it."""
     return Webhook(
         verify=verify,
@@ -257,7 +257,7 @@ def webhook(topic: str, *, confirm: bool) -> Webhook:
         sign=sign,
         keep=("content-type", "user-agent", KIND, BARE, "x-amz-sns-topic-arn"),
         good_secret=good_secret,
-        kinds=("position",),
+        kinds=kinds,
         needs=needs,
         prove=partial(prove, topic),
         follow=follow if confirm else None,
