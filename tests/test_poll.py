@@ -486,3 +486,22 @@ async def test_what_fleetd_says_of_a_source_is_no_word_from_it(
 
         assert source.store.heard == {}
         assert source.rows("SELECT name FROM kept WHERE name GLOB 'heard:*'") == []
+
+
+async def test_a_big_page_lets_others_have_their_turn(autojump_clock, tmp_path):
+    far = Far(lambda _asked: page(next="2"))
+    far.script = [page(*(fix(n) for n in range(3000)), next="1")]
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += not source.ids() if far.asked else 0
+
+    async with polled(tmp_path, far, FIXES) as source, trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await source.until(lambda: len(source.ids()) == 3000)
+        nursery.cancel_scope.cancel()
+
+    assert turns > 10

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 import structlog
+import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -40,6 +41,7 @@ from fleetd.store import Append, Aside, DeadRecord, Fact, Made, Raw
 
 EARLIEST_MS = 1_262_304_000_000  # 2010: no telematics device reports from before
 WHY_BYTES = 300
+TURN = 256  # records of a page between two looks at who else waits
 WHOLE = frozenset({"poll", "backfill"})  # origins whose records say all there is
 
 logger = structlog.get_logger()
@@ -86,20 +88,24 @@ def take_in(
     work = _Work(arrival, directory)
     for part, record in enumerate(records):
         work.read(part, record)
-    return Append(
-        arrival.source,
-        arrival.received_ms,
-        arrival.origin,
-        raw,
-        work.made,
-        work.filtered,
-        work.dead,
-        work.facts,
-        len(records) + empty,
-        work.normalized,
-        work.empty + empty,
-        bookmark,
-    )
+    return work.append(len(records) + empty, empty, raw, bookmark)
+
+
+async def take_in_turns(
+    arrival: Arrival,
+    records: Sequence[Record],
+    directory: Directory,
+    *,
+    raw: Raw | None,
+    bookmark: tuple[str, str | None],
+) -> Append:
+    """The same of a page of any size, with a turn for everybody else now and then."""
+    work = _Work(arrival, directory)
+    for part, record in enumerate(records, start=1):
+        work.read(part - 1, record)
+        if part % TURN == 0:
+            await trio.lowlevel.checkpoint()
+    return work.append(len(records), 0, raw, bookmark)
 
 
 def dead_whole(arrival: Arrival, feed: str, body: bytes, why: str, raw: Raw) -> Append:
@@ -135,6 +141,18 @@ class _Work:
         self.facts: list[Fact] = []
         self._fresh: Fresh = {}
         self.normalized = self.empty = 0
+
+    def append(
+        self, received: int, empty: int, raw: Raw | None,
+        bookmark: tuple[str, str | None] | None,
+    ) -> Append:  # fmt: skip
+        """All of it as the log takes it."""
+        arrival = self.arrival
+        return Append(
+            arrival.source, arrival.received_ms, arrival.origin, raw, self.made,
+            self.filtered, self.dead, self.facts, received, self.normalized,
+            self.empty + empty, bookmark,
+        )  # fmt: skip
 
     def read(self, part: int, record: Record) -> None:
         """Normalize one record: all of its events, or a dead letter."""

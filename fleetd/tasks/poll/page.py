@@ -12,7 +12,7 @@ from fleetd.providers.contract import Answer, Ask, AskNext, Page, Turn, UnpackPa
 from fleetd.store import Append, Raw, Store
 from fleetd.store.dead import crowded
 from fleetd.tasks.budget import LIVE
-from fleetd.tasks.intake import Arrival, cleaned, dead_whole, take_in
+from fleetd.tasks.intake import Arrival, cleaned, dead_whole, take_in_turns
 from fleetd.tasks.poll.credential import Credential
 from fleetd.tasks.poll.wire import UNREADABLE, UnreadableError
 
@@ -48,7 +48,7 @@ async def turn_page(
         return None
     answer = await credential.ask(ask, rank=question.rank, scope=question.scope)
     page = _read(question, ask, answer, turn)
-    append = _append(question, page, answer.body, credential, store, clock)
+    append = await _append(question, page, answer.body, credential, store, clock)
     source = credential.account.source
     if append.dead and ("source", source) in store.crowded:
         raise HeldError(crowded(source))
@@ -64,7 +64,7 @@ def _read(question: Question, ask: Ask, answer: Answer, turn: Turn) -> Page:
         raise UnreadableError(f"{ask.path}: {why}", answer.body) from bad
 
 
-def _append(
+async def _append(
     question: Question, page: Page, body: bytes, credential: Credential, store: Store,
     clock: Clock,
 ) -> Append:  # fmt: skip
@@ -73,7 +73,7 @@ def _append(
     arrival = arrival_of(credential, store, clock, question.origin)
     if clean is body:  # its records, cut out of it, hold no secret either
         arrival = replace(arrival, clean=True)
-    return take_in(
+    return await take_in_turns(
         arrival,
         page.records,
         store.directory,
