@@ -16,8 +16,8 @@ TINY = 1e-9  # so that rounding lets nothing go early, and nobody waits for noth
 SAME_NEWS = 1.0
 LOWEST = 1 / 16  # of the full rate: where cuts end
 ONCE = 0.95  # of the rate is left after the first refusal in a minute
-MARGIN = 0.015  # below a vendor's limit: what the road between us may bunch together
-GUARD = 0.01  # of a window: how much longer than the vendor's we hold it to be
+MARGIN = 0.016  # below a vendor's limit: what the road between us may bunch together
+GUARD = 0.0125  # of a window: how much longer than the vendor's we hold it to be
 WINDOWS = (1.0, 60.0)  # seconds, in which vendors count
 CATCH_UP = 0.25  # seconds: what is later than this is lost
 

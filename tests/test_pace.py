@@ -301,7 +301,7 @@ def test_nothing_is_saved_up_while_nobody_waits():
 def test_a_spacing_begins_empty_and_at_even_steps():
     went = depart(5.0, [0.0], {}, 3)
 
-    assert went == pytest.approx([0.203, 0.406, 0.609])
+    assert went == pytest.approx([0.2032, 0.4064, 0.6096])
 
 
 def test_one_refusal_costs_little_and_a_second_within_the_minute_half():
