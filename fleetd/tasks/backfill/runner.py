@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +25,7 @@ from fleetd.tasks.poll.wire import UnreadableError
 from fleetd.tasks.supervise import Health
 from fleetd.world import World
 
-AT_ONCE = 4  # pieces; more would not be faster, the log takes them one by one
+AT_LEAST, AT_MOST = 4, 16  # pieces at once: a vendor's answer may take a second
 logger = structlog.get_logger()
 
 
@@ -92,11 +93,17 @@ class Backfill:
             send.send_nowait(piece)
         send.close()
         async with trio.open_nursery() as nursery:
-            for _ in range(min(AT_ONCE, len(left))):
+            for _ in range(min(self._hands, len(left))):
                 nursery.start_soon(self._work, feed, feed.past, receive.clone())
             receive.close()
         if not self.running:  # pages that were under way left their places
             await self.store.join(Tidy(self.id))
+
+    @property
+    def _hands(self) -> int:
+        """As many as use up the budget also where each answer takes a second."""
+        rate = math.ceil(self.credential.account.provider.limits.per_second)
+        return max(AT_LEAST, min(AT_MOST, rate))
 
     async def _end(self, state: str, why: str) -> None:
         now = millis(self.world.now())
