@@ -45,7 +45,8 @@ class Listing(Struct, frozen=True):
 
     `evidence` lists prove by their end that what they did not name is gone. `tries` is
     how often one is read in a row until its count is right. One that needs `units`
-    says none itself: what is not in the directory yet is left for the next time.
+    says none itself: what is not in the directory yet is left for the next time. Of a
+    past window it keeps what lies in it by one of its `times`.
     """
 
     feed: str
@@ -55,6 +56,7 @@ class Listing(Struct, frozen=True):
     evidence: bool = False
     tries: int = TRIES
     units: bool = False
+    times: tuple[str, ...] = ()
 
     def ask(self, turn: Turn) -> Ask:
         return paged(self.path, walk_of(turn.bookmark), {})
@@ -63,11 +65,16 @@ class Listing(Struct, frozen=True):
         """The records of one page; the last one is complete where every count agreed."""
         walk, page = walk_of(turn.bookmark), sheet(body, self.plural, self.singular)
         end = went(walk, page, self.tries, MOST_SEEN if self.evidence else FEW_SEEN)
-        items = [one for one in page.items if not self.units or measured(one, turn)]
-        records = [Record(self.feed, item) for item in items]
+        kept = [one for one in page.items if self._meant(one, turn)]
+        records = [Record(self.feed, one) for one in kept]
         if end.onward is not None:
             return Page(records, token_of(end.onward), more=True)
         return Page(records, complete=self.evidence and end.sound)
+
+    def _meant(self, item: bytes, turn: Turn) -> bool:
+        if self.units and not measured(item, turn):
+            return False
+        return within(item, self.times, turn)
 
 
 class Windowed(Struct, frozen=True):

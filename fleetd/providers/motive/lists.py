@@ -63,7 +63,10 @@ def listed(
 LOCATIONS = Listing(
     "locations", "/v3/vehicle_locations", "vehicles", "vehicle", tries=1, units=True
 )
-FAULTS = Listing("faults", "/v1/fault_codes", "fault_codes", "fault_code")
+FAULTS = Listing(
+    "faults", "/v1/fault_codes", "fault_codes", "fault_code",
+    times=("first_observed_at", "last_observed_at"),
+)  # fmt: skip
 LOG = partial(deliveries.unpack, split)
 
 FEEDS = (
@@ -94,8 +97,11 @@ FEEDS = (
             listed("violations", "/v1/hos_violations", "hos_violation", "start")),
     windows(30 * MINUTE, "duty", "hos_logs.logs",
             listed("duty", "/v1/logs", "log", split=log_events)),
-    Feed("faults", 30 * MINUTE, FAULTS.ask, FAULTS.unpack, kinds=("fault",),
-         begins=None, scope="fault_codes.read"),
+    Feed(
+        "faults", 30 * MINUTE, FAULTS.ask, FAULTS.unpack,
+        kinds=("fault",), begins=None, scope="fault_codes.read",
+        past=Past(FAULTS.ask, FAULTS.unpack, within=KEPT, call="GET /v1/fault_codes"),
+    ),
     windows(30 * MINUTE, "inspection", "inspection_reports.read",
             listed("inspections", "/v1/inspection_reports", "inspection_report",
                    times=("time", "driver_signed_at", "date")), again=3 * DAY),
