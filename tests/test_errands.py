@@ -253,8 +253,9 @@ async def test_a_forged_message_is_refused_and_kept_apart(
         Ask("/x", host="https://evil.example"), Ask("/x", host="http://sns.us-east-1.amazonaws.com"),
         Ask("/x"), Ask("x", host=HOST), Ask("/x", host=HOST, method="POST"),
         Ask("/x", host=HOST + ":8443"), Ask("/x", host=HOST + "@evil.example"),
+        Ask("/x\n", host=HOST), Ask("/" + "x" * 70_000, host=HOST),
     ],
-    ids=repr,
+    ids=range(9),
 )  # fmt: skip
 async def test_whatever_a_vendors_file_says_other_hosts_are_not_asked(
     amazon, autojump_clock, ask

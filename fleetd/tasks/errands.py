@@ -74,7 +74,10 @@ class Errands:
             raise SignatureError("it names a place that nothing is fetched from")
         if ask.method != "GET" or not ask.path.startswith("/"):
             raise SignatureError("it names no address that could be fetched")
-        return str(httpx.URL(ask.host + ask.path, params=dict(ask.params) or None))
+        try:
+            return str(httpx.URL(ask.host + ask.path, params=dict(ask.params) or None))
+        except httpx.InvalidURL as bad:
+            raise SignatureError("it names an address that none can be") from bad
 
     async def _needed(self, url: str) -> Answer:
         found = self._fresh(url)
