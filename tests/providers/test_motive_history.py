@@ -145,6 +145,23 @@ def test_a_truck_away_for_long_is_asked_for_three_months_and_no_more():
     assert last == NOW.date().isoformat()
 
 
+def test_a_truck_silent_for_a_month_is_asked_for_once_an_hour_and_loses_nothing():
+    truck = Truck()
+    truck.points = {NOW - 40 * DAY}
+    truck.round(NOW - 41 * DAY, since=NOW - 41 * DAY)
+    truck.round(NOW)
+    asked = [
+        FEED.ask(Turn(NOW + minutes * HOUR / 60, truck.bookmark, part="7")) is not None
+        for minutes in (1, 30, 59, 60, 61)
+    ]
+    truck.points |= hourly(NOW - 20 * DAY, NOW)
+    truck.round(NOW + HOUR)
+
+    assert asked == [False, False, False, True, True]
+    assert truck.got == truck.points
+    assert FEED.ask(Turn(NOW + HOUR + HOUR / 60, truck.bookmark, part="7")) is not None
+
+
 def test_days_are_asked_for_in_small_windows_without_a_gap():
     truck = Truck()
 

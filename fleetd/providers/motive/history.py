@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from fleetd.errors import PayloadError
 from fleetd.event import Record
@@ -32,6 +33,7 @@ PATH = "/v3/vehicle_locations/"
 LONGEST = timedelta(days=3)  # wide windows take Motive up to 18 s
 OLDEST = timedelta(days=89)  # three months
 HOUR = timedelta(hours=1)
+SILENT = timedelta(days=30)
 BACKLOG = timedelta(days=1)  # how long a hole is read again
 SHORTEST = 16  # bytes of an object that may be empty, spaces and all
 FAR = datetime.max.replace(tzinfo=UTC)
@@ -41,7 +43,8 @@ class Place(Struct, frozen=True, array_like=True):
     """Where one vehicle's history stands; its text is the bookmark.
 
     `floor` is where its source began, `newest` its newest point, `after` the last day
-    read in a round that is not over, `hole` where a hole begins that was seen at `seen`.
+    read in a round that is not over, `hole` where a hole begins that was seen at `seen`,
+    `asked` when it was asked for last.
     """
 
     floor: datetime
@@ -49,6 +52,7 @@ class Place(Struct, frozen=True, array_like=True):
     after: datetime | None = None
     hole: datetime | None = None
     seen: datetime | None = None
+    asked: datetime | None = None
 
 
 class Wrapped(Struct, frozen=True, gc=False):
@@ -84,8 +88,9 @@ _dated = msgspec.json.Decoder(Dated).decode
 
 def ask(turn: Turn) -> Ask | None:
     """The next days of one vehicle, up to today."""
-    since, until = days(place_of(turn), turn)
-    if since > until:
+    place = place_of(turn)
+    since, until = days(place, turn)
+    if since > until or asleep(place, turn):
         return None
     span = {"start_date": day(since), "end_date": day(until)}
     return Ask(PATH + quote(turn.part, safe=""), params=span, tier="history")
@@ -105,7 +110,19 @@ def unpack(_ask: Ask, body: bytes, turn: Turn) -> Page:
     ]
     onward = moved(place, [at for at in times if at is not None], turn)
     more = until < last_day(turn)
-    return Page(records, token(onward, until if more else None), more)
+    onward = replace(onward, after=until if more else None, asked=turn.now)
+    return Page(records, msgspec.json.encode(onward).decode(), more)
+
+
+def asleep(place: Place, turn: Turn) -> bool:
+    """Whether a vehicle that said nothing for a month was asked for within the hour.
+
+    Companies keep what they sold in their lists, often more than they drive.
+    """
+    if place.asked is None or place.after is not None or turn.until is not None:
+        return False
+    silent = turn.now - place.newest > SILENT
+    return silent and timedelta(0) <= turn.now - place.asked < HOUR
 
 
 def place_of(turn: Turn) -> Place:
@@ -227,9 +244,4 @@ def moved(place: Place, times: Sequence[datetime], turn: Turn) -> Place:
         alive = hole is not None and seen is not None and turn.now - seen < BACKLOG
         hole = min(hole, place.newest) if alive and hole else place.newest
         seen = turn.now
-    return Place(place.floor, later[-1], place.after, hole, seen)
-
-
-def token(place: Place, after: datetime | None) -> str:
-    """A place as a bookmark, with the last day read if the round is not over."""
-    return msgspec.json.encode(msgspec.structs.replace(place, after=after)).decode()
+    return replace(place, newest=later[-1], hole=hole, seen=seen)
