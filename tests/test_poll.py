@@ -10,8 +10,11 @@ import pytest
 import trio
 from msgspec.structs import replace
 
+from fleetd.directory import Directory
+from fleetd.event import Record, millis
 from fleetd.providers.contract import Page, Turn
 from fleetd.store.loading import success_of
+from fleetd.tasks.intake import Arrival, take_in_turns
 from fleetd.tasks.poll.trail import Trail
 from tests.conftest import MORNING
 from tests.polling import (
@@ -488,20 +491,24 @@ async def test_what_fleetd_says_of_a_source_is_no_word_from_it(
         assert source.rows("SELECT name FROM kept WHERE name GLOB 'heard:*'") == []
 
 
-async def test_a_big_page_lets_others_have_their_turn(autojump_clock, tmp_path):
-    far = Far(lambda _asked: page(next="2"))
-    far.script = [page(*(fix(n) for n in range(3000)), next="1")]
+async def test_a_big_page_lets_others_have_their_turn():
+    records = [Record("fixes", b'{"n":%d,"v":"v1"}' % n) for n in range(3000)]
+    arrival = Arrival("north", ACME, millis(MORNING), "poll")
     turns = 0
 
     async def other() -> None:
         nonlocal turns
         while True:
             await trio.lowlevel.checkpoint()
-            turns += not source.ids() if far.asked else 0
+            turns += 1
 
-    async with polled(tmp_path, far, FIXES) as source, trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:
         nursery.start_soon(other)
-        await source.until(lambda: len(source.ids()) == 3000)
+        append = await take_in_turns(
+            arrival, records, Directory(), raw=None, bookmark=("fixes", "1")
+        )
         nursery.cancel_scope.cancel()
 
-    assert turns > 10
+    assert [made.part for made in append.made] == list(range(3000))
+    assert append.received == append.normalized == 3000
+    assert turns >= 10
