@@ -9,6 +9,7 @@ import trio
 
 from fleetd.errors import AbsentError, HeldError, TransientError, said
 from fleetd.tasks.poll.credential import HELD_RETRY
+from fleetd.tasks.poll.wire import UnreadableError
 
 MOST_IN_A_ROW = 5  # vehicles that fail before one succeeds: then it is the feed
 TOLD = 3
@@ -65,7 +66,8 @@ class Rounds:
                 if bad.status == 401:  # whatever is asked: not about this vehicle
                     self._streak += [bad] * MOST_IN_A_ROW
                     return
-                await self._note(part, bad, HELD_RETRY)
+                passing = isinstance(bad, UnreadableError)  # asked again next round
+                await self._note(part, bad, 0.0 if passing else HELD_RETRY)
                 await self._failed(part, bad)
             except TransientError as bad:
                 await self._note(part, bad, bad.after or 0.0)
