@@ -22,6 +22,7 @@ from fleetd.event import (
     millis,
 )
 
+USUAL = "usual_driver"  # whose vehicle it is, where nothing tells who drives it now
 KEPT = 64  # facts of one name and vehicle; the oldest go
 MILES_PER_KM = MPH_PER_KPH
 LASTING = frozenset({"vin", "number", "plate", "metric", "groups"})
@@ -168,7 +169,10 @@ class Directory:
         if type(event) is not Position:
             return
         silent = event.driver is None and not nobody
-        if silent and (both := _at(facts.get("driver"), at_ms)):
+        both = None
+        if silent:
+            both = _at(facts.get("driver"), at_ms) or _at(facts.get(USUAL), at_ms)
+        if both:
             driver, _, name = both.partition("\n")
             changes |= {"driver": driver, "driver_name": name or None}
         if event.engine_state is None and (state := _at(facts.get("engine"), at_ms)):
@@ -354,7 +358,8 @@ def _said(
     if isinstance(event, Position) and event.engine_state is not None:
         said.append(("engine", at_ms, event.engine_state))
     if event.driver is not None and isinstance(event, Position | Vehicle):
-        said.append(("driver", at_ms, f"{event.driver}\n{event.driver_name or ''}"))
+        name = USUAL if isinstance(event, Vehicle) else "driver"
+        said.append((name, at_ms, f"{event.driver}\n{event.driver_name or ''}"))
     return said
 
 
