@@ -115,14 +115,14 @@ def test_hours_of_absence_are_read_page_by_page():
 
     assert len(pages) == 12
     assert [page.more for page in pages] == [True] * 11 + [False]
-    assert place(pages[-1].bookmark).until == NOON
+    assert place(pages[-1].bookmark).until == NOON.replace(microsecond=0)
     assert min(one.at for one in events(pages)) - start < timedelta(seconds=5)
 
 
 def test_a_clock_that_ran_ahead_does_not_stop_the_fleet_for_good():
     ask = FEEDS["positions"].ask(Turn(NOON, at(NOON + timedelta(days=3650))))
 
-    assert ask.params["until_ms"] == str(int(NOON.timestamp() * 1000))
+    assert ask.params["until_ms"] == str(int(NOON.timestamp()) * 1000)
     assert FEEDS["positions"].ask(Turn(NOON, at(NOON - timedelta(days=3650))))
     assert FEEDS["positions"].ask(Turn(NOON, "not a time"))
 
@@ -138,8 +138,9 @@ def test_polls_at_any_moments_give_the_ids_of_one_long_poll(name, begin, steps):
     bookmark, now, pages = at(first), first, []
     for step in steps:
         now += timedelta(milliseconds=step)
-        pages += drain(feed, bookmark, now)
-        bookmark = pages[-1].bookmark
+        found = list(drain(feed, bookmark, now))
+        pages += found
+        bookmark = found[-1].bookmark if found else bookmark
 
     whole = list(drain(feed, at(first), now))
 
