@@ -72,6 +72,12 @@ class Way(Struct, frozen=True):
         }
 
 
+def usual_way(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The way of whoever has no other: the environment's proxies, the system's trust."""
+    road = Fork(Proxies("", environ).of, usual())
+    return {"transport": road, "trust_env": False}
+
+
 class Fork(httpx.AsyncBaseTransport):
     """Sends each request straight or through the proxy that its address asks for."""
 

@@ -99,11 +99,18 @@ class World:
         self._alone_since: float | None = None  # asked, and nobody has answered since
 
     def client(self, **options: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-        """An HTTP client of the caller's own; redirects are answers, never followed."""
+        """An HTTP client of the caller's own; redirects are answers, never followed.
+
+        Unless its options say another way it goes as the environment and the system say.
+        """
         import httpx  # 80 ms that a command which asks nobody need not wait
+
+        from fleetd.reach import usual_way
 
         if self._transport is not None:
             options = {**options, "transport": self._transport, "proxy": None}
+        elif not options.keys() & {"transport", "proxy", "verify"}:
+            options = {**usual_way(self.environ), **options}
         hooks = {"request": [self._asks], "response": [self._answered]}
         options.setdefault("event_hooks", hooks)
         return httpx.AsyncClient(follow_redirects=False, **options)

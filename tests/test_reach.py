@@ -600,3 +600,14 @@ async def test_what_cannot_be_asked_is_a_verdict_and_no_crash(base, path, token)
             await wire.exchange(http, base, Ask(path), {"Authorization": token}, 5)
 
     assert "t\u00f6ken" not in str(caught.value)
+
+
+async def test_whoever_has_no_way_of_his_own_goes_as_environment_and_system_say():
+    tunnel = Tunnel(0)
+    async with far(tunnel.talk) as proxy:
+        world = World(environ={"HTTP_PROXY": f"http://127.0.0.1:{proxy}"})
+        async with world.client(timeout=5) as http:
+            found = await http.get("http://hub.example/in")
+
+    assert found.status_code == 200
+    assert tunnel.heads[0].startswith(b"GET http://hub.example/in ")
