@@ -16,6 +16,7 @@ from tests.harness import Fleetd, by_motive
 from tests.vendors.base import COLUMNS, DAY, Clock, Truth
 from tests.vendors.motive import Motive
 from tests.vendors.running import Running
+from tests.vendors.truth import zulu
 
 VEHICLES = 10
 SECRET = "twenty-characters-xx"
@@ -116,6 +117,39 @@ def test_what_is_pushed_late_meets_what_was_polled(daemon):
         if one["origin"] == "push" and one["kind"] == "position"
     ]
     assert stored == []
+
+
+def test_what_was_pushed_first_is_filled_by_what_is_polled_later(make, far):
+    twin = Motive(Truth(VEHICLES, 8), clock=Clock(), secret=SECRET)
+    fixes = [
+        fix
+        for vehicle in range(3)
+        for fix in twin.truth.fixes(vehicle, BEGAN - 20 * 3600, BEGAN - 3600)
+        if fix.driver is not None
+    ]
+    only_pushed = CONFIG.replace('token = "env:TOKEN"\n', "").replace(
+        'since = "1d"\n', ""
+    )
+    only_pushed = only_pushed.replace('base_url = "$far"\n', "")
+    environ = {"TOKEN": "key", "SECRET": SECRET}
+    one = make(only_pushed, environ=environ).begin()
+    for fix in fixes:
+        body = twin.push_fix(fix).body
+        assert one.post("south", body, by_motive(body, SECRET)).status == 200
+    bare = [found["driver"]["id"] for found in positions(one).values()]
+    one.stop()
+    one.configure(CONFIG, far=far.url)
+    one.begin()
+
+    def drivers() -> set[str | None]:
+        found = positions(one)
+        keys = [(twin.vehicle_id(fix.vehicle), zulu(fix.at, ms=True)) for fix in fixes]
+        return {found[key]["driver"]["id"] for key in keys}
+
+    one.until(lambda: None not in drivers(), "drivers", within=60)
+    assert len(bare) == len(fixes) > 20
+    assert set(bare) == {None}
+    assert drivers() == {twin.driver_id(fix.driver) for fix in fixes}
 
 
 def test_what_could_not_be_pushed_is_fetched_from_the_log_of_deliveries(make):
