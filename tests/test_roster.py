@@ -272,3 +272,11 @@ def test_somebody_who_took_over_meanwhile_stays():
     directory = taught(assignment("bo", 2, 6), assignment("ann", 1, 4))
 
     assert [drives(directory, one) for one in (1, 3, 5, 6)] == ["ann", "bo", "bo", None]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_who_drives_on_without_a_break_is_not_sent_home_in_between(order):
+    both = [assignment("ann", 1, 3), assignment("ann", 3, 5)]
+    directory = taught(*both[::order])
+
+    assert [drives(directory, one) for one in (2, 3, 4, 5)] == ["ann"] * 3 + [None]
