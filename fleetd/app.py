@@ -22,6 +22,7 @@ from fleetd.event import millis
 from fleetd.metrics import Metrics
 from fleetd.pace import Breaker
 from fleetd.providers.contract import Provider
+from fleetd.reach import Proxies
 from fleetd.store import Rules, SinkPlace, Store, open_store
 from fleetd.store.units import ROSTER
 from fleetd.tasks import control, report
@@ -38,6 +39,7 @@ from fleetd.tasks.poll import (
     way_of,
 )
 from fleetd.tasks.prune import prune
+from fleetd.tasks.registration import recall, secrets_beside
 from fleetd.tasks.silence import watch_silence
 from fleetd.tasks.supervise import Health, keep_alive
 from fleetd.web import TLS, Door, Limits, Listener, open_listeners, twins
@@ -185,6 +187,7 @@ class Life:
         await self.board.begin()
         reception = self._reception()
         self.board.freshen = reception.flush
+        self.board.gates = reception.gates
         async with trio.open_nursery() as outbound:
             for name in self.house.sinks:
                 self._start(outbound, f"sink:{name}", self._delivery(name))
@@ -235,11 +238,13 @@ class Life:
                 gate = Gate(name, source, provider, verified=False)
                 known = self.store.recall(f"verified:{name}").get("mark")
                 gate.verified = known == gate.mark
+                gate.beside = secrets_beside(recall(self.store, name))
                 gates[name] = gate
         webhooks = self.house.webhooks
         return Reception(
             gates, self.store, self.clock, trusted=webhooks.trusted_proxies,
             within=float(webhooks.answer_within), tell=self.board.metrics.answered,
+            probes=self.board.probes,
         )  # fmt: skip
 
     def _keep_house(self, outbound: trio.Nursery, reception: Reception) -> None:
@@ -338,11 +343,13 @@ def rules_of(house: House) -> Rules:
 
 
 def prove(house: House, environ: Mapping[str, str]) -> None:
-    """Raise now what would end a life as it begins: certificates that cannot be used."""
+    """Raise now what would end a life as it begins: certificates, proxies that cannot be used."""
     try:
         tls_of(house)
     except ConfigError as bad:
         raise ConfigError(config.placed(house, f"webhooks.tls_cert: {bad}")) from bad
+    if house.sinks:
+        Proxies("", environ)
     for name, source in house.sources.items():
         try:
             way_of(source).options(environ)

@@ -13,6 +13,7 @@ from fleetd.tasks.control.backfill import add_job
 from fleetd.tasks.coverage import coverage, covers, kept
 from fleetd.tasks.poll import Credential, Plan, plans_of, poll
 from fleetd.tasks.reconcile import note_outages, reconcile
+from fleetd.tasks.registration import asks, watch_registration
 from fleetd.tasks.supervise import Health
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ async def asking(
         if any(feed.past for feed in provider.feeds):
             found.append((f"backfill:{source}", filling(board, credential)))
             found.append((f"repair:{source}", filling(board, credential, repairs=True)))
+        if asks(board, source):
+            found.append((f"webhook:{source}", registered(board, source)))
         again = [feed for feed in provider.feeds if feed.name in cover.compared]
         if again:
             every = float(table.reconcile)
@@ -84,6 +87,13 @@ def filling(board: Board, credential: Credential, *, repairs: bool = False) -> L
             credential, feeds, store=board.store, world=board.world, health=health,
             clock=board.clock, repairs=repairs,
         )  # fmt: skip
+
+    return run
+
+
+def registered(board: Board, source: str) -> Loop:
+    async def run(health: Health) -> None:
+        await watch_registration(board, source, health)
 
     return run
 

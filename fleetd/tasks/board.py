@@ -17,7 +17,8 @@ from fleetd.event import CODES, LANES, millis
 from fleetd.metrics import Metrics
 from fleetd.providers.contract import Provider
 from fleetd.store import Store, stats
-from fleetd.tasks.listen import mark_of
+from fleetd.tasks.listen import Gate, mark_of
+from fleetd.tasks.probes import Probes
 from fleetd.tasks.report.document import Live, Pulse
 from fleetd.tasks.report.shape import ClockDoc
 from fleetd.tasks.supervise import Health
@@ -25,6 +26,7 @@ from fleetd.world import World
 
 if TYPE_CHECKING:
     from fleetd.tasks.poll import Credential
+    from fleetd.tasks.registration import Registration
 
 SAMPLE_S = 10.0
 WINDOW = 6  # samples: the pace of the last minute
@@ -71,6 +73,10 @@ class Board:
         self.started_ms = started_ms or millis(world.now())
         self.freshen: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self.silent: dict[str, int] = {}  # source → vehicles that do not speak
+        self.unregistered: dict[str, str] = {}  # source → why no webhook can come
+        self.probes = Probes()
+        self.gates: Mapping[str, Gate] = {}  # of the sources that receive
+        self.registrations: dict[str, Registration] = {}
         self.healths: dict[str, Health] = {}
         self.budgets: dict[str, Callable[[], dict[str, Any]]] = {}
         self.credentials: Mapping[str, Credential] = {}  # of the sources that poll
@@ -135,6 +141,7 @@ class Board:
             cursors={pair: store.cursor(*pair) for pair in pairs},
             jobs=store.jobs(),
             silent=dict(self.silent),
+            unregistered=dict(self.unregistered),
             rates=self._rates(),
             drains=self._drains(),
             received=self._received(),

@@ -28,6 +28,7 @@ from fleetd.store.totals import HOUR_MS
 from fleetd.tasks.errands import Errands
 from fleetd.tasks.intake import Arrival, cleaned, dead_whole, take_in
 from fleetd.tasks.poll.accounts import way_of
+from fleetd.tasks.probes import FOREIGN, HEADER, Probes
 from fleetd.web import Request, Response
 from fleetd.world import World
 
@@ -48,6 +49,7 @@ class Gate:
         self.name = name
         self.provider = provider
         self.secrets = source.webhook_secret.reveal() if source.webhook_secret else ()
+        self.beside: tuple[str, ...] = ()  # secrets of webhooks that fleetd registered
         self.auth = source.auth
         self.verified = verified
         self.tags = source.wanted
@@ -69,7 +71,7 @@ class Gate:
         if not self.secrets:
             return None
         assert self.provider.webhook is not None
-        return self.provider.webhook.verify(request, self.secrets)
+        return self.provider.webhook.verify(request, (*self.secrets, *self.beside))
 
     def equip(self, world: World) -> None:
         """Let it fetch what its vendor's file says, the way its vendor is reached."""
@@ -155,7 +157,9 @@ class Reception:
         trusted: Sequence[Network] = (),
         within: float = 2.5,
         tell: Callable[[str, int, float], None] = lambda *_: None,
+        probes: Probes | None = None,
     ) -> None:
+        self.probes = probes or Probes()
         self.gates = dict(gates)
         for gate in self.gates.values():
             gate.equip(store.world)
@@ -177,12 +181,26 @@ class Reception:
 
     async def receive(self, request: Request) -> Response:
         """One webhook. A 200 means on the disk, there already, or counted out."""
+        if HEADER in request.headers:
+            return self._probed(request)
         began = monotonic()
         name, key = split_path(request.path)
         response = await self._receive(request, name, key)
         known = name if name in self.gates else ""
         self._tell(known, response.status, monotonic() - began)
         return response
+
+    def _probed(self, request: Request) -> Response:
+        """A probe of our own is met and not stored; anybody else's is refused."""
+        probe = self.probes.claim(request.headers[HEADER])
+        if probe is None:
+            name, _ = split_path(request.path)
+            known = name if name in self.gates else ""
+            return self._refuse(
+                known, FOREIGN, "no probe of this fleetd, or a used one"
+            )
+        peer = peer_of(request, self._trusted)
+        return probe.meet(request, peer, MASK.mask(self._store.trouble))
 
     async def _receive(self, request: Request, name: str, key: str) -> Response:
         gate = self.gates.get(name)

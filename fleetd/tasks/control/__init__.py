@@ -16,7 +16,15 @@ from fleetd.errors import (
     UsageError,
 )
 from fleetd.masking import MASK
-from fleetd.tasks.control import backfill, fetch, letters, places, replay, sample
+from fleetd.tasks.control import (
+    backfill,
+    fetch,
+    letters,
+    places,
+    replay,
+    sample,
+    webhook,
+)
 from fleetd.tasks.control.order import Order
 from fleetd.tasks.report import Reports
 from fleetd.web import Handler, Request, Response
@@ -36,6 +44,7 @@ ACTIONS: Mapping[str, Callable[[Board, Order], Awaitable[Any]]] = {
     "jobs": replay.change,
     "dead": letters.dead,
     "sign": sample.sign,
+    "webhook": webhook.webhook,
 }
 STATUS: tuple[tuple[type[FleetdError], int, int], ...] = (
     (UsageError, 400, 2),  # what it is, the status, the command's exit status

@@ -62,6 +62,7 @@ class Live(Struct, frozen=True, kw_only=True):
     taken: Mapping[str, int] = {}
     unproven: frozenset[str] = frozenset()
     silent: Mapping[str, int] = {}  # source → vehicles that usually speak by now
+    unregistered: Mapping[str, str] = {}  # source → why its vendor pushes nothing here
     untyped: frozenset[str] = frozenset()  # sources whose events are all `other`
     budgets: Mapping[str, dict[str, Any]] = {}  # source → what it uses of its limits
     gone: Callable[[str, str], bool] = lambda _source, _vehicle: False

@@ -110,6 +110,8 @@ def _quiet(
     live: Live, rows: Rows, name: str, last: int | None
 ) -> tuple[str, str] | None:
     """What there is to say of a source that says nothing."""
+    if why := live.unregistered.get(name):
+        return "silent", why
     doubted = rows.snap.unverified.get(rows.snap.scope("source", name), 0)
     if name in live.unproven and (doubted or last is None):
         return "waiting", _unproven(name, doubted)
