@@ -296,8 +296,11 @@ async def polled(
         ):
             source = Source(store, world, far)
             source.credential = credential
+            lists = frozenset(one.name for one in feeds if one.listing)
             for one in feeds:
-                start(nursery, source, Plan("north", one, every or one.every))
+                after = frozenset() if one.listing else lists
+                plan = Plan("north", one, every or one.every, after=after)
+                start(nursery, source, plan)
             yield source
             nursery.cancel_scope.cancel()
 

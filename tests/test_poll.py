@@ -511,4 +511,4 @@ async def test_a_big_page_lets_others_have_their_turn():
 
     assert [made.part for made in append.made] == list(range(3000))
     assert append.received == append.normalized == 3000
-    assert turns >= 10
+    assert turns >= 3000 // 256 / 2  # whoever is ready goes in any order
