@@ -512,3 +512,17 @@ async def test_a_big_page_lets_others_have_their_turn():
     assert [made.part for made in append.made] == list(range(3000))
     assert append.received == append.normalized == 3000
     assert turns >= 3000 // 256 / 2  # whoever is ready goes in any order
+
+
+async def test_a_held_feed_is_not_hurried_by_jobs_that_get_on(autojump_clock, tmp_path):
+    far = Far(lambda _asked: 404)
+    async with polled(tmp_path, far, FIXES, feed("more")) as source:
+        await source.until(lambda: set(source.states().values()) == {"held"})
+        for _ in range(200):
+            source.store.ring("north")
+            await trio.sleep(1)
+        assert len(far.asked) == 2
+
+        source.store.nudge("north")
+        await trio.sleep(1)
+        assert sorted(far.paths()) == ["/fixes", "/fixes", "/more", "/more"]

@@ -62,6 +62,7 @@ class Credential:
         session = account.provider.session
         self._logins = Logins(self, session) if session else None
         self._hold: Hold | None = None
+        self._nudges = 0  # how often an operator said: try now
         self.holds = Holds(account.source, store)
         self._org = Org()
         self._listed: set[str] = set()
@@ -109,12 +110,26 @@ class Credential:
             if wait <= 0:
                 self._hold = Hold(hold.why, trio.current_time() + HELD_RETRY)
                 return
+            before = self._nudges
             with trio.move_on_after(wait):
-                await store.bell(source).wait()
-            if self._hold is hold and source in store.nudged:
-                store.nudged.discard(source)  # an operator says: try now
+                await self._rung()
+            if self._hold is hold and self._nudges != before:
                 await self.remember("refused", None)
                 self._hold = Hold(hold.why, trio.current_time())
+
+    async def nudged(self) -> None:
+        """Wait until an operator says: try now."""
+        before = self._nudges
+        while self._nudges == before:
+            await self._rung()
+
+    async def _rung(self) -> None:
+        """Wait for the bell of the source, which rings for jobs and pauses as well."""
+        store, source = self._store, self.account.source
+        await store.bell(source).wait()
+        if source in store.nudged:  # whoever wakes first tells the others
+            store.nudged.discard(source)
+            self._nudges += 1
 
     # asking
 

@@ -96,7 +96,7 @@ class Poller:
             await trio.sleep(rest)
             return
         with trio.move_on_after(rest):
-            await self.store.bell(self.plan.source).wait()
+            await self.credential.nudged()
 
     async def _round(self) -> float:
         """Everything that waits now; how long to rest then."""
