@@ -328,3 +328,16 @@ async def test_a_session_without_an_end_is_used_until_it_is_refused(
 
         assert len(vendor.logins) == 1
         assert ok(source)
+
+
+async def test_a_source_that_is_forgotten_leaves_no_session_behind(
+    autojump_clock, tmp_path
+):
+    far = Far(Vendor())
+    async with polled(tmp_path, far, FIXES, provider=SESSIONS) as source:
+        await source.until(lambda: ok(source))
+        kept = "SELECT count(*) FROM kept WHERE value GLOB '*session-number-1*'"
+        assert source.rows(kept) == [(1,)]
+        await source.store.forget("north")
+
+        assert source.rows(kept) == [(0,)]

@@ -12,7 +12,7 @@ from fleetd.errors import ConfigError
 from fleetd.event import NORMAL, SAFETY
 from fleetd.store.counting import Names, count_waiting
 from fleetd.store.log import Tx
-from fleetd.store.small import Keep
+from fleetd.store.small import Keep, kept_of
 from fleetd.taking import Taking
 
 CURSOR = "SELECT seq, waiting, taking FROM cursors WHERE sink = ? AND lane = ?"
@@ -102,7 +102,7 @@ class Forget(Struct, frozen=True):
         number = tx.log.names.get((self.side, self.name), 0)
         tx.db.execute(DROP_CURSORS if self.side == "sink" else DROP_MARKS, (number,))
         dropped = tx.db.changes()
-        for name in (f"paused:{self.name}", f"{self.side}:{self.name}"):
+        for name, _ in kept_of(tx, self.side, self.name):
             Keep(name, None).apply(tx)
         tx.after(lambda: tx.log.forget(self.name))
         return dropped

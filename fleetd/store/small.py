@@ -64,15 +64,20 @@ class Register(Struct, frozen=True):
         kind = "replay" if self.side == "sink" else "backfill"
         jobs = [row[0] for row in tx.db.execute(RETARGET, (name, before, kind))]
         tx.landed.jobs += [job_of(tx.db, number) for number in jobs]
-        for row in tx.db.execute(KEPT_OF, (before, before)).fetchall():
-            kept, value = str(row[0]), str(row[1])
+        for kept, value in kept_of(tx, self.side, before):
             word, _, rest = kept.partition(":")
-            if word not in NOT_OF[self.side]:
-                Keep(kept, None).apply(tx)
-                renamed = f"{word}:{name}{rest.removeprefix(before)}"
-                Keep(renamed, msgspec.json.decode(value)).apply(tx)
+            Keep(kept, None).apply(tx)
+            renamed = f"{word}:{name}{rest.removeprefix(before)}"
+            Keep(renamed, msgspec.json.decode(value)).apply(tx)
         if self.side == "sink":
             tx.after(lambda: tx.log.rename(before, name))
+
+
+def kept_of(tx: Tx, side: str, name: str) -> list[tuple[str, str]]:
+    """Every small state of a source or sink, by whatever word."""
+    rows = tx.db.execute(KEPT_OF, (name, name)).fetchall()
+    found = [(str(kept), str(value)) for kept, value in rows]
+    return [one for one in found if one[0].partition(":")[0] not in NOT_OF[side]]
 
 
 class Keep(Struct, frozen=True):
