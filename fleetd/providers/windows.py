@@ -19,11 +19,16 @@ SLACK = timedelta(minutes=1)  # a bookmark further ahead comes from a clock gone
 
 
 class Window(Struct, frozen=True, array_like=True):
-    """Half-open [since, until); `page` is the vendor's own token for where it goes on."""
+    """Half-open [since, until); `page` is the vendor's own token for where it goes on.
+
+    `last` says that it reached to the edge when it was begun: nothing waits after it,
+    however long its pages take.
+    """
 
     since: datetime
     until: datetime
     page: str | None = None
+    last: bool = False
 
 
 _read = msgspec.json.Decoder(Window).decode
@@ -64,9 +69,18 @@ def went_on(asked: Window, page: str | None, turn: Turn) -> tuple[str, bool]:
 
     `page` is the vendor's token for the next page of this window, None at its end.
     """
+    last = is_last(asked, turn)
     if page is not None:
-        return written(Window(asked.since, asked.until, page)), True
-    return written(Window(asked.since, asked.until)), asked.until < edge(turn)
+        return written(Window(asked.since, asked.until, page, last)), True
+    return written(Window(asked.since, asked.until)), not last
+
+
+def is_last(asked: Window, turn: Turn) -> bool:
+    """Whether a window reached to the edge when its first page was asked for."""
+    stands = place(turn.bookmark)
+    if stands is not None and stands.page is not None:
+        return stands.last
+    return asked.until >= edge(turn)
 
 
 def edge(turn: Turn) -> datetime:

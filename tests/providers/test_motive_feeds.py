@@ -44,7 +44,7 @@ def turn_of(feed: str, page: int = 1, **more: Any) -> Turn:
     if feed in WHOLE:
         bookmark = token
     elif feed != "positions":
-        bookmark = written(Window(NOW - DAY, NOW, token))
+        bookmark = written(Window(NOW - DAY, NOW, token, last=True))
     said = {"bookmark": bookmark, "since": NOW - DAY, "part": "2060101"}
     return Turn(NOW, **(said | more))
 

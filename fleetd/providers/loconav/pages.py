@@ -20,7 +20,14 @@ from fleetd.errors import PayloadError
 from fleetd.event import Record
 from fleetd.providers import reading
 from fleetd.providers.contract import Ask, Page, Turn
-from fleetd.providers.windows import EARLIEST, SLACK, Window, place, written
+from fleetd.providers.windows import (
+    EARLIEST,
+    SLACK,
+    Window,
+    is_last,
+    place,
+    written,
+)
 
 LISTS = ("values", "vehicles", "alerts")  # what the calls name their lists
 MOST_PAGES = 100_000  # a list that never ends is none
@@ -166,12 +173,14 @@ def unpack_window(feed: str, ask: Ask, body: bytes, turn: Turn) -> Page:
     asked, page = window(turn), following(ask, found)
     if asked is None:  # then nothing was asked
         raise PayloadError("no window stands open")
+    last = is_last(asked, turn)
     if page is not None:
-        mark = Window(asked.since, asked.until, str(page))
+        mark = Window(asked.since, asked.until, str(page), last)
         return Page(records, bookmark=written(mark), more=True)
-    end = end_of(turn)
-    if asked.until < end:
-        mark = Window(asked.until, min(asked.until + LONGEST, end), "1")
+    if not last:
+        end = end_of(turn)
+        until = min(asked.until + LONGEST, end)
+        mark = Window(asked.until, until, "1", until >= end)
         return Page(records, bookmark=written(mark), more=True)
     return Page(records, bookmark=written(Window(asked.since, asked.until)))
 
