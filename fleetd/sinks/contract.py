@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -29,10 +29,16 @@ class Batch(Struct, frozen=True):
 
 
 class Receipt(Struct, frozen=True):
-    """What the far side said when it took a batch: for the attempt row and `show`."""
+    """What the far side said when it took a batch: for the attempt row and `show`.
+
+    `skipped` are entries that the sink decided not to tell: seq → why, as the ledger
+    has it. `left` are those that this request did not carry: they go with the next.
+    """
 
     status: int | None = None
     answer: bytes = b""
+    skipped: Mapping[int, str] = {}
+    left: Collection[int] = ()
 
 
 Write = Callable[[Batch], Awaitable[Receipt]]

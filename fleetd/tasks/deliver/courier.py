@@ -216,7 +216,7 @@ class Courier:
             pick.track.busy = False
             self._judge(pick, verdict, now)
             attempt = self._attempt(pick, batch, verdict, now - began)
-            await self._settle(pick.stream, [attempt])
+            await self._settle(pick.stream, [attempt] if attempt.count else [])
             await self._standing.remember()
         self.tell(self.name, attempt.verdict, now - began)
         if self._hands is not None:
@@ -261,17 +261,28 @@ class Courier:
     def _judge(self, pick: Pick, verdict: Verdict, now: float) -> None:
         self._standing.front = False
         if isinstance(verdict, Receipt):
-            entries = pick.tried.entries
-            pick.stream.decide(entries, None)
-            pick.stream.rose()
-            pick.track.took(entries, probe=pick.tried.probe)
-            self._standing.believed(len(entries), now)
+            self._taken(pick, verdict, now)
         elif isinstance(verdict, RejectedError):
             self._refusal(pick, verdict, now)
         elif isinstance(verdict, HeldError):
             self._standing.hold(str(verdict), now)
         else:
             self._later(pick, verdict, now)
+
+    def _taken(self, pick: Pick, receipt: Receipt, now: float) -> None:
+        """What the far side took, and what the sink itself decided on the way."""
+        told = decided = pick.tried.entries
+        if receipt.left or receipt.skipped:
+            decided = [one for one in told if one.seq not in receipt.left]
+            told = [one for one in decided if one.seq not in receipt.skipped]
+            for entry in decided if receipt.skipped else ():
+                if why := receipt.skipped.get(entry.seq):
+                    pick.stream.decide([entry], why)
+        if told:  # else nobody was asked, and nothing is proven
+            pick.stream.decide(told, None)
+            pick.stream.rose()
+            self._standing.believed(len(told), now)
+        pick.track.took(decided, probe=pick.tried.probe)
 
     def _refusal(self, pick: Pick, error: RejectedError, now: float) -> None:
         tried = pick.tried
@@ -323,20 +334,24 @@ class Courier:
         self, pick: Pick, batch: Batch, verdict: Verdict, seconds: float
     ) -> Attempt:
         entries = batch.entries
-        taken = isinstance(verdict, Receipt)
+        apart, said = 0, b""
+        if isinstance(verdict, Receipt):
+            apart = len(verdict.left) + len(verdict.skipped)
+        else:
+            said = verdict.answer or str(verdict).encode()
         return Attempt(
             sink=self.name,
             job=pick.stream.job,
             lane=pick.stream.lane,
             first=entries[0].seq,
             last=entries[-1].seq,
-            count=len(entries),
+            count=len(entries) - apart,
             verdict=WORDS[type(verdict)],
             status=verdict.status,
             ms=round(seconds * 1000),
             at_ms=millis(self._world.now()),
             key=batch.key,
-            answer=b"" if taken else MASK.mask(verdict.answer or str(verdict).encode()),
+            answer=MASK.mask(said),
         )
 
     async def _settle(self, stream: Stream, attempts: Sequence[Attempt]) -> None:

@@ -159,7 +159,13 @@ class Track:
             self.queue.remove(entries[0])
             self._probed()
             return
-        del self.queue[: len(entries)]  # all but a probe come from the front
+        if not entries:
+            return
+        if self.queue[len(entries) - 1] is entries[-1]:
+            del self.queue[: len(entries)]  # all but a probe come from the front
+        else:  # some of the request were left for the next
+            gone = {entry.seq for entry in entries}
+            self.queue = [entry for entry in self.queue if entry.seq not in gone]
         self.again = self._laters = 0
         self.not_before = 0.0
         self._backoff.succeeded()
