@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import Mapping
@@ -17,7 +18,10 @@ from fleetd.tasks.probes import FOREIGN
 
 LOOKUP_S, CONNECT_S, ANSWER_S = 5.0, 5.0, 10.0
 LONGEST = 200
-INSIDE = "Or the router lets nobody in from inside: then try from a phone"
+INSIDE = (
+    "Is the port forwarded to this box? (Some routers let nobody in from the inside: then "
+    "try from a phone)"
+)
 OF_TLS: Mapping[int, str] = {  # X509_V_ERR_* of OpenSSL
     9: "its certificate is not valid yet",
     10: "its certificate has expired",
@@ -72,11 +76,11 @@ def unconnected(
     if trip.connected:
         return f"TLS: {place} takes connections, and no TLS comes about"
     if isinstance(bad, httpx.ConnectTimeout):
-        return f"no connection to {place} in {CONNECT_S:g} s: a firewall? {INSIDE}"
+        return f"no connection to {place} in {CONNECT_S:g} s. {INSIDE}"
     whys = {
-        one.strerror
+        os.strerror(one.errno)
         for one in kinds.values()
-        if isinstance(one, OSError) and one.strerror
+        if isinstance(one, OSError) and one.errno
     }
     why = ", ".join(sorted(whys)) or said(bad) or "it fails"
     return f"no connection to {place}: {why[:LONGEST]}. {INSIDE}"
