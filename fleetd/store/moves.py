@@ -28,7 +28,8 @@ class Made(Struct, frozen=True, gc=False):
 
     `key` is empty where the event is known to be a repeat (an unchanged directory
     record). `own` are the columns the vendor filled, `filled` those and the directory's.
-    `recovered` says that it should have been pushed, and nobody was there to hear it.
+    `recovered` says that it should have been pushed, and nobody was there to hear it;
+    `nobody` that it tells of a vehicle without a driver.
     """
 
     key: bytes
@@ -43,6 +44,7 @@ class Made(Struct, frozen=True, gc=False):
     part: int
     content: str = ""
     recovered: bool = False
+    nobody: bool = False
 
 
 class Aside(Struct, frozen=True, gc=False):

@@ -156,13 +156,14 @@ class _Work:
 
     def read(self, part: int, record: Record) -> None:
         """Normalize one record: all of its events, or a dead letter."""
-        provider = self.arrival.provider
+        provider, body = self.arrival.provider, record.body
         try:
-            body = record.body
             if not self.arrival.clean:
                 body = cleaned(provider, body)
-            events = [tidy(one) for one in provider.normalize[record.feed](body)]
-            ready = [self._settled(part, event) for event in events]
+            ready = [
+                self._settled(part, tidy(one))
+                for one in provider.normalize[record.feed](body)
+            ]
         except PayloadError as bad:
             self.dead.append(buried(provider, record.feed, record.body, str(bad)))
             return
@@ -174,17 +175,15 @@ class _Work:
             )  # fmt: skip
             self.dead.append(buried(provider, record.feed, record.body, why))
             return
-        self._keep(events, ready)
-
-    def _keep(self, events: list[AnyEvent], ready: list[Made | Aside]) -> None:
         if not ready:
             self.empty += 1
             return
         self.normalized += 1
-        for event, one in zip(events, ready, strict=True):
+        for one in ready:
             if isinstance(one, Made):
                 self.made.append(one)
-                self._learn(one, nobody=event.driver == NOBODY)
+                if "clock_suspect" not in one.event.flags:
+                    self._teach(one.event, one.at_ms, nobody=one.nobody)
             else:
                 self.filtered.append(one)
 
@@ -217,7 +216,7 @@ class _Work:
         missed = bool(arrival.gaps) and arrival.missed(event.kind, at_ms)
         return Made(
             key, full, pack(full), kind, lane_of(full), at_ms, own, every,
-            event.revision, part, content, missed,
+            event.revision, part, content, missed, nobody,
         )  # fmt: skip
 
     def _elsewhere(self, event: AnyEvent) -> bool:
@@ -253,14 +252,10 @@ class _Work:
         tag = tag_of_record(event, content, stands.seq, back=stands.taken_for_gone)
         return dedupe_key(self.arrival.source, event, tag, day_of(when)), content
 
-    def _learn(self, made: Made, *, nobody: bool) -> None:
-        """What this event says of its vehicle that is not known yet."""
-        if "clock_suspect" not in made.event.flags:
-            self._teach(made.event, made.at_ms, nobody=nobody)
-
     def _teach(
         self, event: AnyEvent, at_ms: int | None, *, nobody: bool = False
     ) -> None:
+        """What this event says of its vehicle that is not known yet."""
         arrival = self.arrival
         when = arrival.received_ms if at_ms is None else at_ms
         whole = arrival.origin in WHOLE
