@@ -48,9 +48,8 @@ async def push(
         while until is None or upto < until:
             window = (until - upto) if at_once and until is not None else AHEAD_S
             for one in sim.sendings(upto, upto + window):
-                if not keep(one) or (
-                    until is not None and one.at >= until and not at_once
-                ):
+                ahead = one.at > sim.now() if at_once else until and one.at >= until
+                if ahead or not keep(one):
                     continue
                 await _due(sim, one.at, at_once=at_once)
                 await limit.acquire()

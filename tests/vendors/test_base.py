@@ -325,7 +325,7 @@ async def test_a_connection_serves_many_requests_and_big_pages(nursery):
 
 
 async def test_a_day_is_pushed_signed_and_tried_again(nursery):
-    sim, seen = example(at=FRIDAY, secret="s3cret"), []
+    sim, seen = example(at=FRIDAY + 6 * 3600, secret="s3cret"), []
     told_off = iter([500, 503])
 
     async def answer(stream):
