@@ -140,7 +140,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     remove_brake: float = 0.1
     base_url: BaseUrl | None = None
     reconcile: Seconds = Seconds(HOUR)
-    timeout: Seconds = Seconds(30)
+    timeout: Seconds | None = None
     connect_timeout: Seconds = Seconds(10)
     ca: Path | None = None
     ca_only: bool = False

@@ -25,6 +25,7 @@ PROVIDER = Provider(
     name="motive",
     title="Motive",
     base_url="https://api.gomotive.com",
+    patience=90.0,  # wide windows take 12 to 18 s
     normalize={
         "positions": position,
         "records": record,

@@ -28,7 +28,7 @@ def _account(name: str, source: Source, provider: Provider) -> Account:
         provider,
         str(source.base_url or provider.base_url),
         source.token.reveal if source.token else None,
-        way=way_of(source),
+        way=way_of(source, provider.patience),
         receives=source.receives,
         tags=source.tags,
         wanted=source.wanted,
@@ -68,10 +68,10 @@ def _since(word: str | None, house: House) -> Callable[[datetime], datetime] | N
     return lambda now: when.resolve(word, now, zone)
 
 
-def way_of(source: Source) -> Way:
-    """How a source's vendor is reached."""
+def way_of(source: Source, patience: float = 30.0) -> Way:
+    """How a source's vendor is reached; `patience` is the vendor's usual time-out."""
     return Way(
-        timeout=float(source.timeout),
+        timeout=patience if source.timeout is None else float(source.timeout),
         connect_timeout=float(source.connect_timeout),
         proxy=source.proxy.reveal() if source.proxy else "",
         ca=source.ca,
