@@ -233,8 +233,10 @@ def fitted(house: House, vendor: Load, sink: Load) -> House:
         name: _fit_source(reader, source, vendor)
         for name, source in house.sources.items()
     }
+    zone = house.daemon.timezone
     sinks = {
-        name: _fit_sink(reader, table, sink) for name, table in house.sinks.items()
+        name: _fit_sink(reader, table, sink, zone)
+        for name, table in house.sinks.items()
     }
     roster = read_roster(house, vendor, report)
     report.end()
@@ -286,7 +288,9 @@ def _useless(source: Source, provider: Any) -> Iterator[tuple[str, str]]:
         yield key, f"{source.provider} sends no webhooks"
 
 
-def _fit_sink(reader: Reader, table: SinkTable, sink: Load) -> SinkTable:
+def _fit_sink(
+    reader: Reader, table: SinkTable, sink: Load, zone: when.Zone
+) -> SinkTable:
     where, report = table.own.where, reader.report
     try:
         plug = sink(table.kind)
@@ -298,7 +302,11 @@ def _fit_sink(reader: Reader, table: SinkTable, sink: Load) -> SinkTable:
             f"at most {plug.per_second:g} requests a second, what {table.kind} allows"
         )
         report.add((*where, "rate"), limit)
-    settings = _settings(reader, plug.config, table.own)
+    own = table.own
+    if "timezone" in own_keys(plug.config) and "timezone" not in own.values:
+        values = {**own.values, "timezone": str(zone)}  # the daemon's, unless told
+        own = msgspec.structs.replace(own, values=values)
+    settings = _settings(reader, plug.config, own)
     return msgspec.structs.replace(table, settings=settings)
 
 
