@@ -30,6 +30,7 @@ class Samsara(Stats):
         super().__init__(*given, **named)
         self.secret = self.secret or SECRET
         self.hooks: dict[str, Told] = {}
+        self.made = 0
 
     def routes(self) -> dict[str, Callable[..., Reply]]:
         return {
@@ -202,7 +203,8 @@ class Samsara(Stats):
             raise refuse(wrong("name and url are required"), 400)
         if set(told) - {"name", "url", "eventTypes", "version", "customHeaders"}:
             raise refuse(wrong("unknown field"), 400)
-        named = str(1520947713004682 + len(self.hooks))
+        self.made += 1
+        named = str(1520947713004681 + self.made)
         secret = base64.b64encode(uuid_of("secret", named).encode()).decode()
         self.hooks[named] = {"version": "2024-02-27", "eventTypes": []} | told | {
             "id": named,

@@ -118,7 +118,7 @@ class Walk:
         if limit.cancelled_caught:
             raise HopError(f"DNS: {url.host} is not told in {LOOKUP_S:g} s")
         self.hops.append("DNS ok")
-        inner = [one for one in found if ipaddress.ip_address(one).is_private]
+        inner = [one for one in found if not ipaddress.ip_address(one).is_global]
         if inner and url.host != "localhost":
             self.notes.append(
                 f"{url.host} is {inner[0]} as seen from here, an address of the inside: "
