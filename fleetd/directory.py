@@ -168,13 +168,8 @@ class Directory:
                 changes.setdefault("vin", unit.vin)
         if type(event) is not Position:
             return
-        silent = event.driver is None and not nobody
-        both = None
-        if silent:
-            both = _at(facts.get("driver"), at_ms) or _at(facts.get(USUAL), at_ms)
-        if both:
-            driver, _, name = both.partition("\n")
-            changes |= {"driver": driver, "driver_name": name or None}
+        if event.driver is None and not nobody:
+            changes |= _driver(facts, at_ms)
         if event.engine_state is None and (state := _at(facts.get("engine"), at_ms)):
             changes["engine_state"] = state
         if event.units != "us":
@@ -361,6 +356,15 @@ def _said(
         name = USUAL if isinstance(event, Vehicle) else "driver"
         said.append((name, at_ms, f"{event.driver}\n{event.driver_name or ''}"))
     return said
+
+
+def _driver(facts: Facts, at_ms: int) -> dict[str, Any]:
+    """Who drives then: whoever was told last, else whose vehicle it is."""
+    both = _at(facts.get("driver"), at_ms) or _at(facts.get(USUAL), at_ms)
+    if not both:
+        return {}
+    driver, _, name = both.partition("\n")
+    return {"driver": driver, "driver_name": name or None}
 
 
 def _units(event: Position, metric: str | None) -> dict[str, Any]:

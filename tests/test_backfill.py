@@ -28,7 +28,7 @@ from fleetd.providers.contract import (
     Provider,
     Turn,
 )
-from fleetd.providers.windows import Window, went_on, window
+from fleetd.providers.windows import EARLIEST, Window, went_on, window
 from fleetd.store import Store, open_store
 from fleetd.tasks.backfill import backfills, pieces
 from fleetd.tasks.budget import Budgets
@@ -41,7 +41,7 @@ from fleetd.world import World
 from tests.conftest import MORNING, virtual_world
 
 EVERY = timedelta(minutes=10)
-EARLY, LATE = (datetime.min.replace(year=year) for year in (2011, 2026))
+EARLY, LATE = (moment.replace(tzinfo=None) for moment in (EARLIEST, MORNING))
 SIX_DAYS = (MORNING - timedelta(days=6), MORNING)
 PAGE = 50
 
@@ -52,11 +52,17 @@ class Far:
     def __init__(self) -> None:
         self.asked: list[httpx.Request] = []
         self.script: list[httpx.Response | Exception] = []
-        self.forgets = 0  # how many times a place to go on is no longer known
+        self.news = trio.Event()
+
+    async def was_asked(self, times: int) -> None:
+        while len(self.asked) < times:
+            self.news = trio.Event()
+            await self.news.wait()
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         await trio.lowlevel.checkpoint()
         self.asked.append(request)
+        self.news.set()
         if self.script:
             found = self.script.pop(0)
             if isinstance(found, Exception):
@@ -250,8 +256,7 @@ async def test_a_forgotten_place_begins_that_piece_again(tmp_path, autojump_cloc
     far = Far()
     async with house(tmp_path, far) as here:
         job = await here.ask_for(MORNING - timedelta(days=1), MORNING)
-        while len(far.asked) < 2:
-            await trio.sleep(0.001)
+        await far.was_asked(2)
         gone = b'{"items":[],"next":"","expired":1}'
         far.script = [httpx.Response(200, content=gone)]
 
