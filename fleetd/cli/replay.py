@@ -19,6 +19,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", type=int, metavar="N", help="the newest N it takes")
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     parser.add_argument("--rate", type=float, metavar="R", help="requests a second")
+    parser.add_argument(
+        "--in-place", action="store_true", help="where live events went, once each"
+    )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
@@ -35,6 +38,8 @@ def main(chosen: argparse.Namespace) -> int:
         values["last"] = chosen.last
     if chosen.rate is not None:
         values["rate"] = chosen.rate
+    if chosen.in_place:
+        values["in_place"] = True
     daemon = _client.changer(house)
     plan = daemon.post("replay", **values, dry_run=True)
     if plan["window"]:

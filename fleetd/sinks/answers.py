@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -56,15 +57,20 @@ async def post(
 
 
 async def ask(
-    http: httpx.AsyncClient, method: str, url: str, *, within: float, **request: Any
-) -> Answer:
-    """One request and the first of its answer; what is no answer raises a verdict."""
+    http: httpx.AsyncClient, method: str, url: str, *, within: float,
+    most: int = READ, **request: Any,
+) -> Answer:  # fmt: skip
+    """One request and the first of its answer; what is no answer raises a verdict.
+
+    No more than `most` bytes of it are read; where it is asked for more than usual, a
+    body that takes too long is no answer, and not the beginning of one.
+    """
     host = urlsplit(url).hostname or "the far side"
     headers = {**request.pop("headers", {}), "Accept-Encoding": "identity"}
     try:
         with trio.fail_after(within):
             async with http.stream(method, url, headers=headers, **request) as reply:
-                body = await _read(reply)
+                body = await _read(reply, most)
                 return Answer(host, reply.status_code, reply.headers, body)
     except trio.TooSlowError as bad:
         why = f"{host} did not answer within {within:g} s"
@@ -126,18 +132,18 @@ def _advice(answer: Answer) -> str:
     return f"it sends us on{f' to {place}' if place else ''}; set the final address"
 
 
-async def _read(reply: httpx.Response) -> bytes:
+async def _read(reply: httpx.Response, most: int) -> bytes:
     """The beginning of a body; an endless or crawling one costs seconds at most."""
     if reply.headers.get("content-encoding", "identity") != "identity":
         return b""  # not asked for; unpacking what is not trusted has no bound
-    body = b""
-    with trio.move_on_after(BODY_WITHIN):
+    body, seconds = bytearray(), BODY_WITHIN if most == READ else math.inf
+    with trio.move_on_after(seconds):
         async with aclosing(cast(AsyncGenerator[bytes], reply.aiter_bytes())) as parts:
             async for part in parts:
                 body += part
-                if len(body) >= READ:
+                if len(body) >= most:
                     break
-    return body[:READ]
+    return bytes(body[:most])
 
 
 def _fault(host: str, bad: Exception) -> Exception:

@@ -18,7 +18,8 @@ class Batch(Struct, frozen=True):
     `key` is the same for every repeat of the same entries: hash(sink, generation, ids).
     `lines` are the entries as printed, where the sink bounds its batches by bytes.
     `digest` is set for a sink that notifies: a text to send in place of entries, which
-    are too old to ring for one by one.
+    are too old to ring for one by one. `log` names the log that counts their seqs.
+    `in_place` is a replay that goes where live events went: what is there stays one.
     """
 
     entries: Sequence[Entry]
@@ -26,6 +27,8 @@ class Batch(Struct, frozen=True):
     generation: int = 0
     lines: Sequence[bytes] = ()
     digest: str = ""
+    log: str = ""
+    in_place: bool = False
 
 
 class Receipt(Struct, frozen=True):
@@ -53,7 +56,8 @@ class Sink(Struct, frozen=True):
     (`kind takes sources vehicles rate batch linger parallel hold max_age start was`)
     are read elsewhere. `batch_bytes` bounds a batch by printed size, 0 does not.
     `notifies` marks what rings at people. `check(config, world)` makes one harmless
-    call and says what it saw.
+    call and says what it saw. `shaped(config)` is the sink as its own keys shape it: how
+    it batches and at what pace.
     """
 
     config: type[Struct]
@@ -66,3 +70,4 @@ class Sink(Struct, frozen=True):
     burst: int = 10
     notifies: bool = False
     check: Callable[[Any, World], Awaitable[str]] | None = None
+    shaped: Callable[[Any], Sink] | None = None

@@ -122,8 +122,8 @@ class Log:
         self.db = db
         self.space = space
         self.reservation = reservation
-        self.seq, self.raw, self.received_ms = db.execute(
-            "SELECT newest_seq, newest_raw, received_ms FROM log"
+        self.id, self.seq, self.raw, self.received_ms = db.execute(
+            "SELECT id, newest_seq, newest_raw, received_ms FROM log"
         ).get
         self.names: dict[tuple[str, str], int] = {
             (side, name): number

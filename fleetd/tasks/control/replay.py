@@ -241,6 +241,8 @@ async def _begin(
     spec: dict[str, Any] = {name: value for name, value in filters.items() if value}
     if (rate := order.rate("rate")) is not None:
         spec["rate"] = rate
+    if order.flag("in_place"):
+        spec["in_place"] = True
     now = millis(board.world.now())
     return await board.store.add_job(
         AddJob("replay", sink, spec, found.after, found.upto, found.count, now)

@@ -223,9 +223,11 @@ class Courier:
             self._store.ring(self.name)
 
     def _batch(self, pick: Pick) -> Batch:
-        entries = pick.tried.entries
-        job = pick.stream.job
-        return Batch(entries, key_of(self.name, job, entries), job, pick.tried.lines)
+        tried, job = pick.tried, pick.stream.job
+        return Batch(
+            tried.entries, key_of(self.name, job, tried.entries), job, tried.lines,
+            log=self._store.log.id, in_place=pick.stream.in_place,
+        )  # fmt: skip
 
     async def _hand_over(self, batch: Batch) -> Verdict:
         try:

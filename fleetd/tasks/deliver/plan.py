@@ -45,6 +45,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 def plan_of(sink: Sink, table: SinkTable) -> Plan:
     """The numbers of a configured sink; a rate is only ever lowered."""
+    sink = sink if sink.shaped is None else sink.shaped(table.settings)
     rate = min(sink.per_second, table.rate or sink.per_second)
     return Plan(
         rate=rate,

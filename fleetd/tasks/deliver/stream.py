@@ -81,6 +81,12 @@ class Stream:
             return job.cursor if job else 0
         return self._store.cursor(self.name, self.lane)
 
+    @property
+    def in_place(self) -> bool:
+        """A replay beside what was delivered before, as that of a dead letter is."""
+        job = self._find_job() if self.job else None
+        return job is not None and not job.spec.keys().isdisjoint({"in_place", "seqs"})
+
     def _find_job(self) -> Job | None:
         jobs = self._store.replays(self.name)
         return next((one for one in jobs if one.id == self.job), None)
