@@ -39,7 +39,7 @@ from fleetd.tasks.poll import (
     way_of,
 )
 from fleetd.tasks.prune import prune
-from fleetd.tasks.registration import recall, secrets_beside
+from fleetd.tasks.registration import recall_of, secrets_beside
 from fleetd.tasks.silence import watch_silence
 from fleetd.tasks.supervise import Health, keep_alive
 from fleetd.web import TLS, Door, Limits, Listener, open_listeners, twins
@@ -238,7 +238,7 @@ class Life:
                 gate = Gate(name, source, provider, verified=False)
                 known = self.store.recall(f"verified:{name}").get("mark")
                 gate.verified = known == gate.mark
-                gate.beside = secrets_beside(recall(self.store, name))
+                gate.beside = secrets_beside(recall_of(self.board, name))
                 gates[name] = gate
         webhooks = self.house.webhooks
         return Reception(

@@ -22,7 +22,7 @@ from fleetd.tasks.budget import Budgets
 from fleetd.tasks.control import act
 from fleetd.tasks.listen import Gate, Reception
 from fleetd.tasks.poll import accounts_of, open_credential
-from fleetd.tasks.registration import recall, secrets_beside, watch_registration
+from fleetd.tasks.registration import recall_of, secrets_beside, watch_registration
 from fleetd.tasks.supervise import Health, keep_alive
 from fleetd.web import Request
 from fleetd.world import World
@@ -150,7 +150,7 @@ async def street(
         board = Board(house, store, world, clock=Clock(world), providers=vendors)
         source = house.sources["north"]
         gate = Gate("north", source, vendors["north"], verified=False)
-        gate.beside = secrets_beside(recall(store, "north"))
+        gate.beside = secrets_beside(recall_of(board, "north"))
         reception = Reception(
             {"north": gate} if source.receives else {}, store, Clock(world),
             probes=board.probes, trusted=house.webhooks.trusted_proxies,

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import trio
 
-from fleetd.tasks.registration import asks, recall
+from fleetd.tasks.registration import asks, recall_of
 from tests.street import street
 from tests.vendors.base import Clock, Truth
 from tests.vendors.faults import Dice, Faults
@@ -474,7 +474,27 @@ async def test_only_what_fleetd_made_is_taken_away(tmp_path, world, autojump_clo
         assert list(sim.hooks) == others
         assert len(gone["removed"]) == 1
         assert again["removed"] == []
-        assert recall(here.store, "north").made == ()
+        assert recall_of(here.board, "north").made == ()
+        assert here.alerts() == []
+
+
+async def test_ids_of_another_vendor_are_not_taken_for_ours(
+    tmp_path, world, autojump_clock
+):
+    ours, another = motive(), samsara()
+    async with street(tmp_path, world, ours, SIGNED) as here:
+        made = await here.do("add")
+    another.hooks[made["id"]] = {
+        "id": made["id"],
+        "name": "x",
+        "url": "https://a.example",
+    }
+    async with street(tmp_path, world, another, NAMED.replace("file:data/secrets/north.webhook", "plain:aGVsbG8="), watched=True) as here:  # fmt: skip
+        await days()
+        gone = await here.do("remove")
+
+        assert gone["removed"] == []
+        assert list(another.hooks) == [made["id"]]
         assert here.alerts() == []
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fleetd.tasks.registration.kept import recall
 from fleetd.tasks.registration.registry import (
     Registration,
     asks,
+    recall_of,
     registration_of,
     secrets_beside,
 )
@@ -14,7 +14,7 @@ from fleetd.tasks.registration.watch import watch_registration
 __all__ = [
     "Registration",
     "asks",
-    "recall",
+    "recall_of",
     "registration_of",
     "secrets_beside",
     "watch_registration",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from fleetd.providers.contract import Registered
+from fleetd.config import Source
+from fleetd.providers.contract import Provider, Registered
 from fleetd.store import Store
 from fleetd.tasks.addresses import same
 
@@ -39,11 +40,13 @@ class Intent(Struct, frozen=True):
 
 
 class Kept(Struct, frozen=True):
-    """The registration of one source. `by_hand` are the ids of others with its URL.
+    """The registration of one source at one vendor (`at`).
 
-    `trouble` is what is wrong with it (gone, disabled, moved), `why` says it.
+    `by_hand` are the ids of others with its URL. `trouble` is what is wrong with it (gone,
+    disabled, moved, secret), `why` says it.
     """
 
+    at: str = ""
     made: tuple[Made, ...] = ()
     intent: Intent | None = None
     by_hand: tuple[str, ...] = ()
@@ -57,12 +60,19 @@ class Kept(Struct, frozen=True):
         return next((one for one in self.made if one.retires_ms is None), None)
 
 
-def recall(store: Store, source: str) -> Kept:
-    """What is kept of a source; nothing where it cannot be read."""
+def place_of(source: Source, provider: Provider) -> str:
+    """Where the ids of a registration mean something: another vendor gives the same ones."""
+    return f"{provider.name} {source.base_url or provider.base_url}"
+
+
+def recall(store: Store, name: str, source: Source, provider: Provider) -> Kept:
+    """What is kept of a source; nothing where it speaks of another place, or of none."""
+    at = place_of(source, provider)
     try:
-        return msgspec.convert(store.recall(name_of(source)), Kept, strict=False)
+        found = msgspec.convert(store.recall(name_of(name)), Kept, strict=False)
     except msgspec.ValidationError:
-        return Kept()
+        return Kept(at)
+    return found if found.at == at else Kept(at)
 
 
 async def remember(store: Store, source: str, kept: Kept) -> None:

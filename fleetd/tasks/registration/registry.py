@@ -65,7 +65,7 @@ class Registration:
         self._table = board.house.sources[source]
         self._data: Path = board.house.daemon.data
         self._lock = trio.Lock()
-        self.kept = recall(board.store, source)
+        self.kept = recall_of(board, source)
         self._show()
 
     @property
@@ -114,7 +114,7 @@ class Registration:
             gone = [one.id for one in self.kept.made]
             for made in self.kept.made:
                 await self._remove(made)
-            await self._keep(Kept(looked_ms=self._now_ms))
+            await self._keep(Kept(self.kept.at, looked_ms=self._now_ms))
             return gone
 
     # adding
@@ -372,12 +372,18 @@ def secrets_beside(kept: Kept) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one for one in found if one))
 
 
+def recall_of(board: Board, source: str) -> Kept:
+    """What is kept of a source as it is configured now."""
+    table, provider = board.house.sources[source], board.providers[source]
+    return recall(board.store, source, table, provider)
+
+
 def asks(board: Board, source: str) -> bool:
     """Whether there is a registration to be read back."""
     provider = board.providers[source]
     receives = board.house.sources[source].receives
     return provider.hooks is not None and (
-        receives or bool(recall(board.store, source).made)
+        receives or bool(recall_of(board, source).made)
     )
 
 
