@@ -36,14 +36,16 @@ class Road(Struct, frozen=True):
     wishes: Mapping[str, Any] = {}
 
     def source(
-        self, name: str, *, poll: bool = True, push: bool = False, url: str = ""
-    ) -> str:
+        self, name: str, *, poll: bool = True, push: bool = False, url: str = "",
+        feeds: str = "", since: str = "",
+    ) -> str:  # fmt: skip
         """The table of a source."""
-        feeds = ", ".join(f'"{one}"' for one in self.feeds)
+        listed = ", ".join(f'"{one}"' for one in self.feeds)
         lines = [f"[sources.{name}]", f'provider = "{self.vendor}"', self.keys]
         if poll:
-            lines += [self.token, f'base_url = "{url}"', f"feeds = [{feeds}]"]
-            lines += [f'since = "{self.since}"']
+            lines += [self.token, f'base_url = "{url}"']
+            lines += [f"feeds = {feeds or f'[{listed}]'}"]
+            lines += [f'since = "{since or self.since}"']
         if push:
             lines.append(self.receives)
         return "\n".join(lines) + "\n"

@@ -174,7 +174,7 @@ class Simulator:
         For anything with `at`, or else `start`, and `vehicle`.
         """
         now, known_at = self.now(), self.dice.known_at
-        if not self.dice.faults.late:
+        if not self.dice.tardy:
             return [one for one in fixes if _at(one) <= now]
         return [
             one
@@ -185,9 +185,7 @@ class Simulator:
     def known_between(self, vehicle: int, since: int, until: int) -> list[Fix]:
         """The fixes that the vendor learned in a window, late ones among them: feeds."""
         known_at = self.dice.known_at
-        early = (
-            since - 3600 - self.dice.faults.late_s if self.dice.faults.late else since
-        )
+        early = since - self.dice.tardy
         return [
             one
             for one in self.truth.fixes(vehicle, early, until)

@@ -37,6 +37,7 @@ class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
     shuffled: float = 0.0  # share of pages whose records are out of order
     late: float = 0.0  # share of vehicle-hours whose records come `late_s` after
     late_s: int = 5400
+    offline: dict[int, tuple[int, int]] = {}  # vehicle -> from when, until it is back
     missing: float = 0.0  # share that a listing leaves out
     empty: bool = False  # listings are empty
     poison: dict[int, list[int]] = {}  # vehicle -> times of fixes that cannot be read
@@ -94,9 +95,20 @@ class Dice:
     def between(self, span: tuple[float, float]) -> float:
         return self.chance.uniform(*span)
 
+    @property
+    def tardy(self) -> int:
+        """How late a record can come, at most."""
+        faults = self.faults
+        late = 3600 + faults.late_s if faults.late else 0
+        away = max((to - since for since, to in faults.offline.values()), default=0)
+        return max(late, away)
+
     def known_at(self, vehicle: int, at: int) -> int:
         """When the vendor has a record: at once, or late for a whole hour of a vehicle."""
         faults = self.faults
+        away = faults.offline.get(vehicle)
+        if away is not None and away[0] <= at < away[1]:
+            return away[1]
         if not faults.late:
             return at
         hour = at // 3600

@@ -167,7 +167,8 @@ class LocoNav(Pushes):
 
     def last(self, vehicle: int) -> Fix:
         """The newest fix that has come by now."""
-        now, hours = self.now(), 3 if self.dice.faults.late else 0
+        now, away = self.now(), self.dice.tardy
+        hours = away // 3600 + 2 if away else 0
         found = self.known(self.truth.fixes(vehicle, now - hours * 3600, now + 1))
         return found[-1] if found else self.truth.last(vehicle, now - hours * 3600)
 

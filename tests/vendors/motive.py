@@ -142,7 +142,7 @@ class Motive(Account, Words, Simulator):
         return self.paged(asked, "vehicles", "vehicle", units)
 
     def located(self, vehicle: int) -> Item:
-        hours = 3 if self.dice.faults.late else 0
+        hours = self.dice.tardy // 3600 + 2 if self.dice.tardy else 0
         now = self.now()
         fixes = self.known(self.truth.fixes(vehicle, now - DAY - hours * 3600, now + 1))
         point = self.point(fixes[-1]) if fixes else None

@@ -70,7 +70,7 @@ class Stats(Pages):
         return paged(list(filter(None, told)), after, more=more)
 
     def newest_of(self, vehicle: int, now: int) -> list[Fix]:
-        if not self.dice.faults.late:
+        if not self.dice.tardy:
             return [self.truth.last(vehicle, now - 1)]
         return self.known(self.truth.fixes(vehicle, now - DAY, now))
 
@@ -137,7 +137,7 @@ class Stats(Pages):
             if self.tagged(asked, vehicle) and (
                 not wanted or vehicle_id(vehicle) in wanted
             ):
-                late = now if self.dice.faults.late or until > now else 0
+                late = now if self.dice.tardy or until > now else 0
                 readings = self._history(vehicle, since, until, types, beside, late)
             part = readings[offset : offset + room]
             if part:
