@@ -209,6 +209,40 @@ async def test_a_full_disk_is_no_good_end_of_the_way(tmp_path, world, autojump_c
     assert "which takes nothing in just now: the disk is full" in found["said"]
 
 
+async def test_nobody_on_the_way_learns_to_sign(tmp_path, world, autojump_clock):
+    seen = []
+    async with street(tmp_path, world, None, SIGNED) as here:
+
+        async def curious(request):
+            seen.append(request)
+            return await here.straight(request)
+
+        here.hop = curious
+        await here.test()
+        (first,) = seen
+        del first.headers["x-fleetd-probe"]
+        signature = first.headers["x-kt-webhook-signature"]
+        first_try = await here.straight(first)
+        first._content = b""
+        empty = await here.straight(first)
+
+    assert len(signature) == 40
+    assert [first_try.status_code, empty.status_code] == [401, 401]
+
+
+async def test_a_body_that_was_changed_is_told(tmp_path, world, autojump_clock):
+    async with street(tmp_path, world, None, SIGNED) as here:
+
+        async def tidy(request):
+            request._content = request.content + b" "
+            return await here.straight(request)
+
+        here.hop = tidy
+        found = await here.test()
+
+    assert "but with another body" in found["said"]
+
+
 async def test_a_redirect_is_neither_followed_nor_repeated(
     tmp_path, world, autojump_clock
 ):
