@@ -23,6 +23,7 @@ from fleetd.providers.windows import EARLIEST, Window, place, went_on, window, w
 ROWS = 5_000  # a page at the edge; and where a plain `Get` ends without a word
 CAUGHT_UP = 1_000  # as the vendor's own adapter: a page with fewer rows is the last
 LONGEST_VERSION = 200
+TOLD = 120  # characters of what an error says
 SEEK = "seek:"  # how the bookmark of a listing too long for one answer begins
 HALF = "half"  # a window that held more than one answer can
 EDGE = timedelta(seconds=1)
@@ -35,7 +36,9 @@ def read(body: bytes, shape: type[Body]) -> Body:
     """The body of an answer that must be a result; never an error read as nothing."""
     problem = problem_of(body)
     if problem is not None:
-        raise PayloadError(f"an error, no result ({problem.type}: {problem.text})")
+        raise PayloadError(
+            f"an error, no result ({problem.type}: {problem.text[:TOLD]})"
+        )
     try:
         return msgspec.json.decode(body, type=shape)
     except UNREADABLE as bad:

@@ -33,6 +33,7 @@ class Walk(Struct, frozen=True, array_like=True):
     since: datetime
     until: datetime
     page: str | None = None
+    last: bool = False  # as a `Window` has it
     newest: datetime | None = None
     deep: datetime | None = None
     first: datetime = EARLIEST
@@ -88,9 +89,13 @@ def step(
     if _came_back(before, asked, newest, turn):
         assert known is not None
         back = floor(max(known, turn.now - AWAY))
-        return written(Walk(back, back, UNDER_WAY, latest, deep, first)), True
+        return written(
+            Walk(back, back, UNDER_WAY, newest=latest, deep=deep, first=first)
+        ), True
     page = UNDER_WAY if on else None
-    return written(Walk(asked.since, upto, page, latest, deep, first)), on
+    return written(
+        Walk(asked.since, upto, page, newest=latest, deep=deep, first=first)
+    ), on
 
 
 def _came_back(
