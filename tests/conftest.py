@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import random
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
 
 from fleetd.world import World, inline
+from tests.postgres import Postgres
 
 MORNING = datetime(2026, 11, 21, 6, tzinfo=UTC)
 
@@ -33,3 +35,10 @@ def virtual_world(morning: datetime = MORNING) -> World:
         environ={},
         threads=False,
     )
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL, with PostGIS and without."""
+    with Postgres() as server:
+        yield server

@@ -229,8 +229,9 @@ BY_KIND, BY_ID = attrgetter("kind"), attrgetter("event.id")
 
 
 def by_kind(entries: Sequence[Entry]) -> Iterator[tuple[str, list[Entry]]]:
-    """The entries of each kind, the kinds in one order for all writers."""
-    for kind, group in groupby(sorted(entries, key=BY_KIND), key=BY_KIND):
+    """The entries of each kind once, the kinds in one order for all writers."""
+    once = {entry.seq: entry for entry in entries}.values()
+    for kind, group in groupby(sorted(once, key=BY_KIND), key=BY_KIND):
         yield kind, [*group]
 
 

@@ -20,7 +20,9 @@ MARK = "Made and kept by fleetd; columns may be added, these stay."
 POINT = "geog"
 MADE = SQL("CREATE TABLE {table} ({columns}, PRIMARY KEY ({key}))")
 # A row a vehicle, written again and again: in place, as long as no index has to know.
-LATEST_MADE = MADE + SQL(" WITH (fillfactor = 40)")
+LATEST_MADE = SQL(
+    "CREATE TABLE {table} ({columns}, PRIMARY KEY ({key})) WITH (fillfactor = 40)"
+)
 MARKED = SQL("COMMENT ON TABLE {table} IS {mark}")
 ADDED = SQL("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}")
 POINTED = SQL("CREATE INDEX ON {table} USING gist ({point})")

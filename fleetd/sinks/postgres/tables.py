@@ -27,7 +27,7 @@ GROUP BY c.oid
 """
 GIS = """
 SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-WHERE e.extname = 'postgis'
+WHERE e.extname = 'postgis' AND has_schema_privilege(n.oid, 'USAGE')
 """
 IS_THERE = "SELECT count(*) FROM pg_namespace WHERE nspname = %s"
 ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('fleetd ' || %s, 0))"
@@ -122,7 +122,7 @@ def named(shape: Shape) -> list[str]:
 
 
 def gis_of(link: Connection[Any]) -> str:
-    """The schema that PostGIS was put in; empty where it is not there."""
+    """The schema that PostGIS was put in; empty where it is not there for us."""
     found = link.execute(GIS).fetchone()
     return str(found[0]) if found else ""
 

@@ -57,7 +57,7 @@ WORDS = (  # of a server that refuses at the door, where it gives no code
      "the certificates named in `ca` or `url` cannot be read; correct that"),
     (r"does not support SSL|server does not support",
      'it speaks no TLS: turn that on there, or set tls = "prefer"'),
-    (r"invalid (port|sslmode|connection option|integer)|weak sslmode|invalid .* value",
+    (r"invalid (port|sslmode|integer)|weak sslmode|invalid .* value|Servname not",
      "correct `url`"),
 )  # fmt: skip
 
