@@ -171,6 +171,35 @@ async def test_what_was_missed_is_complete_once_the_vendor_was_asked_for_it(
     )
 
 
+async def test_down_time_is_told_as_soon_as_we_are_back(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        await beats(here, 10)
+    await trio.sleep(31 * 60)
+    async with desk(tmp_path, world) as here:
+        await covered(
+            here, north=Coverage("LocoNav", receives=True, unlisted=("alert",))
+        )
+        await here.store.join(Beat(millis(world.now()) // 60_000, "up"))
+        found = await here.ask("/api/ledger")
+
+    assert finding(found, "north")["verdict"] == "unknown"
+    assert f"north: {DOWN}, pushes" in finding(found, "north")["sentence"]
+
+
+async def test_a_clock_that_was_ahead_makes_no_down_time_of_what_is_to_come(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        minute = millis(world.now()) // 60_000
+        await here.store.join(Beat(minute + 180, "up"))
+        await beats(here, 10)
+        found = await here.ask("/api/ledger")
+
+    assert found["outages"] == []
+
+
 async def test_minutes_of_refusing_leave_doubt(tmp_path, world, autojump_clock):
     async with desk(tmp_path, world) as here:
         await beats(here, 3)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import datetime, tzinfo
 from typing import Any
 
-from fleetd import config
+from fleetd import config, when
 from fleetd.cli import _client, _show
 
 EXITS = {"complete": 0, "lost": 1, "unknown": 3}
@@ -36,7 +37,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(chosen: argparse.Namespace) -> int:
-    asker = _client.reader(config.load(chosen.config))
+    house = config.load(chosen.config)
+    asker = _client.reader(house)
     if chosen.ids:
         return ids(asker, chosen)
     found = asker.get("/api/ledger", _show.params(chosen, ("since", "until", "by")))
@@ -45,11 +47,11 @@ def main(chosen: argparse.Namespace) -> int:
     if chosen.json:
         _show.document(found)
     else:
-        draw(found)
+        draw(found, house.daemon.timezone.info)
     return EXITS[found["verdict"]]
 
 
-def draw(found: dict[str, Any]) -> None:
+def draw(found: dict[str, Any], zone: tzinfo) -> None:
     """Both tables, the times of silence, and the sentences."""
     sys.stderr.write(f"{found['window']}\n")
     for side in ("source", "sink"):
@@ -67,7 +69,8 @@ def draw(found: dict[str, Any]) -> None:
     if not found["rows"]:
         print("nothing came and nothing went")
     for one in found["outages"]:
-        print(f"{one['state']} from {one['since']} to {one['until']}")
+        since, until = (datetime.fromisoformat(one[key]) for key in ("since", "until"))
+        print(f"{one['state']} {when.spell((since, until), zone)}")
     for one in found["findings"]:
         print(_show.printable(one["sentence"]))
 

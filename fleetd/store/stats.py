@@ -35,6 +35,7 @@ KEPT_FROM = "SELECT name, value FROM kept WHERE name >= ? AND name < ?"
 MINUTES = (
     "SELECT minute, state FROM minutes WHERE minute >= ? AND minute < ? ORDER BY 1"
 )
+NEWEST_MINUTE = "SELECT max(minute) FROM minutes WHERE minute <= ?"
 LAST_TAKEN = (
     "SELECT sink, max(at_ms) FROM (SELECT sink, at_ms, verdict FROM attempts"
     " ORDER BY id DESC LIMIT 5000) WHERE verdict = 'taken' GROUP BY sink"
@@ -252,6 +253,14 @@ def outages(db: apsw.Connection, first: int, until: int, created: int) -> list[O
     if until > expected:
         _extend(found, "down", expected, until)
     return found
+
+
+def told_until(db: apsw.Connection, now: int, fresh: int) -> int:
+    """Up to which minute silence means down: the newest ones may still be on their way,
+    but none before one that was heard.
+    """
+    heard = db.execute(NEWEST_MINUTE, (now,)).get
+    return max(now - fresh, 0 if heard is None else int(heard) + 1)
 
 
 def _extend(found: list[Outage], state: str, since: int, until: int) -> None:

@@ -97,9 +97,9 @@ def _moments(span: Span) -> tuple[datetime, datetime]:
 def _outages(
     db: apsw.Connection, span: Span, created_ms: int, now: datetime
 ) -> list[Outage]:
-    minute = millis(now) // MINUTE_MS - FRESH_MINUTES
+    until = stats.told_until(db, millis(now) // MINUTE_MS, FRESH_MINUTES)
     return stats.outages(
-        db, span.first * 60, min(span.until * 60, minute), created_ms // MINUTE_MS + 1
+        db, span.first * 60, min(span.until * 60, until), created_ms // MINUTE_MS + 1
     )
 
 
