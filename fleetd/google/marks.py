@@ -1,0 +1,89 @@
+"""The mark that fleetd leaves in each row of a sheet: whose row it is, and what we wrote.
+
+It stands in a hidden column of its own and moves with the row when people sort. A print
+of each cell tells what a person typed since from what fleetd wrote there.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+MARK = "fleetd"  # the header of the hidden column
+HEAD = "~1"
+PRINT = 4  # characters of base64: one in 16 million edits goes unseen
+KEY = 10
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+class Mark(Struct, frozen=True):
+    """Whose row this is, which copy of it stands there, and prints of its cells."""
+
+    key: str
+    first: int = 0
+    second: int = 0
+    seq: int = 0
+    prints: frozenset[str] = frozenset()
+
+    @property
+    def stamp(self) -> tuple[int, int, int]:
+        """What is compared: newer is greater."""
+        return self.first, self.second, self.seq
+
+    def written(self) -> str:
+        """As it stands in the cell."""
+        numbers = ".".join(_base36(one) for one in self.stamp)
+        return f"{HEAD}.{self.key}.{numbers}.{''.join(sorted(self.prints))}"
+
+    @staticmethod
+    def read(value: object) -> Mark | None:
+        """The mark in a cell; None for whatever else stands there."""
+        parts = value.split(".") if isinstance(value, str) else []
+        if len(parts) != 6 or parts[0] != HEAD or len(parts[1]) != KEY:
+            return None
+        try:
+            first, second, seq = (int(one, 36) for one in parts[2:5])
+        except ValueError:
+            return None
+        text = parts[5]
+        cut = range(0, len(text) - PRINT + 1, PRINT)
+        prints = frozenset(text[at : at + PRINT] for at in cut)
+        return Mark(parts[1], first, second, seq, prints)
+
+
+def key_of(parts: Iterable[object]) -> str:
+    """What tells a row from all others, in ten characters."""
+    return _hash("\0".join(canonical(one) for one in parts), KEY)
+
+
+def print_of(header: str, value: object) -> str:
+    """What tells one content of a column from another; where the column stands is no part."""
+    return _hash(f"{header}\0{canonical(value)}", PRINT)
+
+
+def canonical(value: object) -> str:
+    """A value as text, the same whether we write it or read it back."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int | float):
+        return format(float(value), ".12g") if math.isfinite(value) else ""
+    return str(value)
+
+
+def _hash(text: str, length: int) -> str:
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12)
+    return base64.urlsafe_b64encode(digest.digest()).decode()[:length]
+
+
+def _base36(number: int) -> str:
+    number, text = max(number, 0), ""
+    while number:
+        number, rest = divmod(number, 36)
+        text = DIGITS[rest] + text
+    return text or "0"

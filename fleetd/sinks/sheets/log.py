@@ -1,0 +1,180 @@
+"""`mode = "append"`: a row for each event, once, below the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import tzinfo
+from typing import Any
+
+from msgspec.structs import replace
+
+from fleetd.event import Entry
+from fleetd.google import MARK, Mark
+from fleetd.google.marks import key_of
+from fleetd.sinks.sheets.columns import Moment, row_of
+from fleetd.sinks.sheets.config import Config
+from fleetd.sinks.sheets.grid import Request, at, block, span
+from fleetd.sinks.sheets.tab import Tab
+
+LOOK = 20  # rows looked at above the next one: so many may be inserted unseen
+
+Row = Mapping[int, Any]
+
+
+class Log:
+    """One tab that grows."""
+
+    def __init__(self, tab: Tab, config: Config) -> None:
+        self.tab = tab
+        self._fields = tuple(config.columns.values())
+        self._zone: tzinfo = config.zone.info
+
+    async def add(self, entries: Sequence[Entry], *, in_place: bool) -> int:
+        """Write those that are not there yet; how many that were."""
+        tab = self.tab
+        if not tab.known:
+            await tab.open()
+        fresh = await self._missing(entries, in_place=in_place)
+        if not fresh:
+            return 0
+        before = await self._look()
+        rows = [self._row(entry) for entry in fresh]
+        await self._write(rows, fresh)
+        await self._verify(rows, before)
+        return len(fresh)
+
+    # what is there already
+
+    async def _missing(
+        self, entries: Sequence[Entry], *, in_place: bool
+    ) -> list[Entry]:
+        """The cursor knows most; of the others the marks in the rows are asked."""
+        upto = self.tab.cursor.upto
+        doubtful = {one.seq for one in entries if in_place or one.seq <= upto[one.lane]}
+        if not doubtful:
+            return list(entries)
+        there = await self._marks()
+        found: dict[str, Entry] = {}
+        for one in entries:
+            mark = mark_of(one)
+            if one.seq in doubtful and in_place and mark.key in there:
+                continue
+            if (
+                one.seq in doubtful
+                and not in_place
+                and one.seq in there.get(mark.key, ())
+            ):
+                continue
+            found.setdefault(f"{mark.key}.{0 if in_place else one.seq}", one)
+        return list(found.values())
+
+    async def _marks(self) -> dict[str, set[int]]:
+        """Every mark of the tab: which seqs bear a key."""
+        column = self.tab.layout[MARK]
+        rows = await self.tab.rows(
+            [span(self.tab.sheet.id, 0, None, column, column + 1)]
+        )
+        found: dict[str, set[int]] = {}
+        for row in rows.values():
+            if mark := Mark.read(at(row, 0)):
+                found.setdefault(mark.key, set()).add(mark.seq)
+        return found
+
+    # where the next row goes
+
+    async def _look(self) -> dict[int, list[Any]]:
+        """Make sure of header and next row; the last rows as they stand before we write."""
+        tab = self.tab
+        sheet, cursor = tab.sheet, tab.cursor
+        top = min(max(1, cursor.next - LOOK), sheet.rows - 1)
+        rows = await tab.rows([span(sheet.id, 0, 1), span(sheet.id, top)])
+        tab.find_headers(rows.get(0, []))
+        if self._is_next(rows, cursor.next):
+            return rows
+        rows = await tab.rows([span(sheet.id, 0)])
+        used = [n for n, row in rows.items() if self._is_used(row)]
+        tab.cursor = replace(cursor, next=max(used, default=0) + 1)
+        return {n: rows[n] for n in rows if n == 0 or n >= tab.cursor.next - LOOK}
+
+    def _is_next(self, rows: Mapping[int, list[Any]], below: int) -> bool:
+        """Nothing of ours below, and right above it the row that we wrote last."""
+        if any(n >= below and self._is_used(row) for n, row in rows.items()):
+            return False
+        if below == 1 or not self.tab.cursor.last:
+            return True
+        mark = Mark.read(at(rows.get(below - 1, []), self.tab.layout[MARK]))
+        return mark is not None and mark.seq == self.tab.cursor.last
+
+    def _is_used(self, row: Sequence[Any]) -> bool:
+        return any(at(row, column) is not None for column in self.tab.layout.values())
+
+    # writing
+
+    def _row(self, entry: Entry) -> Row:
+        values = row_of(entry, self._fields, self._zone)
+        places = [self.tab.layout[name] for name in self.tab.headers]
+        return dict(zip(places, [*values, mark_of(entry).written()], strict=True))
+
+    async def _write(
+        self, rows: Sequence[Row], entries: Collection[Entry], moved: int = 0
+    ) -> None:
+        tab = self.tab
+        cursor, top = tab.cursor, tab.cursor.next
+        upto = [*cursor.upto]
+        for one in entries:
+            upto[one.lane] = max(upto[one.lane], one.seq)
+        mark = Mark.read(rows[-1][tab.layout[MARK]])
+        below = replace(
+            cursor, next=top + len(rows), last=mark.seq if mark else 0,
+            upto=(upto[0], upto[1]), moved=cursor.moved + moved,
+        )  # fmt: skip
+        growth = tab.room(top + len(rows) + 1)
+        cells: list[Request] = list(block(tab.sheet.id, top, rows, fresh=True))
+        await tab.flush([*growth, *cells], below)
+        tab.grown(growth)
+
+    async def _verify(
+        self, rows: Sequence[Row], before: Mapping[int, list[Any]]
+    ) -> None:
+        """Write again, below, what rows that somebody inserted since our look moved under ours."""
+        tab, column = self.tab, self.tab.layout[MARK]
+        top = max(1, tab.cursor.next - len(rows) - LOOK)
+        after = await tab.rows([span(tab.sheet.id, top, None, column, column + 1)])
+        wanted = {row[column]: row for row in rows}
+        wanted |= self._kept(before, rows)
+        there = {at(row, 0) for row in after.values()}
+        if wanted.keys() <= there:
+            return
+        every = await tab.rows([span(tab.sheet.id, 1, None, column, column + 1)])
+        there = {at(row, 0) for row in every.values()}
+        lost = [row for mark, row in wanted.items() if mark not in there]
+        if lost:
+            await self._look()
+            await self._write(lost, (), moved=len(lost))
+
+    def _kept(
+        self, before: Mapping[int, list[Any]], rows: Sequence[Row]
+    ) -> dict[Any, Row]:
+        """Our rows as they stood above the new ones, by their marks."""
+        dated = {
+            n for row in rows for n, value in row.items() if isinstance(value, Moment)
+        }
+        found: dict[Any, Row] = {}
+        for line in before.values():
+            mark = at(line, self.tab.layout[MARK])
+            if Mark.read(mark):
+                found[mark] = {
+                    n: Moment(value)
+                    if n in dated and isinstance(value, int | float)
+                    else value
+                    for n in self.tab.layout.values()
+                    for value in [at(line, n)]
+                }
+        return found
+
+
+def mark_of(entry: Entry) -> Mark:
+    """Which event a row holds, and which copy of it."""
+    event = entry.event
+    key = key_of((entry.source, event.kind, event.id, entry.revision))
+    return Mark(key, seq=entry.seq)
