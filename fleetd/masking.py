@@ -173,6 +173,7 @@ TOKEN: Final = re.compile(
 )
 EMPTY: Final = frozenset({b"null", b'""', b"true", b"false"})
 HIDDEN: Final = b'"***"'
+ESCAPED: Final = re.compile(rb'[{,]\s*"[^"\\]*(?:\\[^u][^"\\]*)*\\u')  # in a key
 
 
 def mask_fields(body: bytes, names: frozenset[str]) -> bytes:
@@ -185,7 +186,8 @@ def mask_fields(body: bytes, names: frozenset[str]) -> bytes:
         if word in lower:
             break
     else:
-        return body
+        if not ESCAPED.search(body):
+            return body
     wanted = frozenset(name.lower() for name in names)
     kept, upto = [], 0
     for start, end in _spans(body, wanted):
@@ -196,8 +198,8 @@ def mask_fields(body: bytes, names: frozenset[str]) -> bytes:
 
 @cache
 def _words(names: frozenset[str]) -> tuple[bytes, ...]:
-    """What a body must hold to be worth a closer look: a name, or an escape."""
-    return (b"\\u", *(f'"{name}"'.lower().encode() for name in sorted(names)))
+    """One of which a body must hold to be worth a closer look, as a key or else."""
+    return tuple(f'"{name}"'.lower().encode() for name in sorted(names))
 
 
 def _spans(body: bytes, wanted: frozenset[str]) -> Iterator[tuple[int, int]]:

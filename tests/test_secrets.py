@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import pickle
+import re
 import subprocess
 import sys
 import traceback
@@ -427,6 +428,19 @@ def test_masking_fields_agrees_with_a_parse(tree, ascii_only, indent):
     body = json.dumps(tree, ensure_ascii=ascii_only, indent=indent).encode()
 
     assert json.loads(mask_fields(body, frozenset({"secret"}))) == hidden(tree)
+
+
+@given(TREES, st.sampled_from([",", " , ", ",\n\t"]))
+def test_masking_fields_finds_keys_however_they_are_escaped(tree, comma):
+    plain = json.dumps(tree, separators=(comma, ":"))
+    body = re.sub("secret|SECRET", lambda one: escaped(one[0]), plain).encode()
+
+    assert json.loads(mask_fields(body, frozenset({"secret"}))) == hidden(tree)
+
+
+def escaped(word):
+    """The word with its last letter as JSON may write it."""
+    return f"{word[:-1]}\\u{ord(word[-1]):04x}"
 
 
 @given(st.binary(max_size=60))
