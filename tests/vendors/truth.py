@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-import msgspec
-
 from tests.vendors.driven import (
     Assignment,
     Duty,
@@ -398,8 +396,3 @@ def _until_driver(day: tuple[Stretch, ...], first: Stretch) -> int:
                 break
             end = one.end
     return end
-
-
-def as_json(value: object) -> Any:
-    """A truth as plain JSON types, for answers and comparisons."""
-    return msgspec.to_builtins(value)
