@@ -13,7 +13,6 @@ from fleetd.errors import (
     AbsentError,
     ExpiredError,
     FleetdError,
-    PayloadError,
     UsageError,
 )
 from fleetd.event import KINDS, AnyEvent, Entry, Record, lane_of, line_of
@@ -23,7 +22,7 @@ from fleetd.tasks.control.backfill import feed_of
 from fleetd.tasks.control.order import Order, known
 from fleetd.tasks.intake import take_in
 from fleetd.tasks.poll import Credential
-from fleetd.tasks.poll.page import arrival_of
+from fleetd.tasks.poll.page import arrival_of, read
 
 if TYPE_CHECKING:
     from fleetd.tasks.board import Board
@@ -107,10 +106,9 @@ async def _page(
 ) -> Page:
     try:
         answer = await credential.ask(question, scope=scope)
-        page: Page = unpack(question, answer.body, turn)
-    except (PayloadError, ExpiredError, AbsentError) as bad:
+        return read(unpack, question, answer.body, turn)
+    except (ExpiredError, AbsentError) as bad:
         raise FleetdError(f"{question.path}: {bad}") from bad
-    return page
 
 
 def _part(board: Board, source: str, typed: str) -> str:

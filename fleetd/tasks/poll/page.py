@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
 from fleetd.clock import Clock
 from fleetd.errors import HeldError, PayloadError
 from fleetd.event import Origin
-from fleetd.providers.contract import Answer, Ask, AskNext, Page, Turn, UnpackPage
+from fleetd.providers.contract import Ask, AskNext, Page, Turn, UnpackPage
 from fleetd.store import Append, Raw, Store
 from fleetd.store.dead import crowded
 from fleetd.tasks.budget import LIVE
 from fleetd.tasks.intake import Arrival, cleaned, dead_whole, take_in_turns
 from fleetd.tasks.poll.credential import Credential
-from fleetd.tasks.poll.wire import UNREADABLE, UnreadableError
+from fleetd.tasks.poll.mend import mended
+from fleetd.tasks.poll.wire import LONGEST, UNREADABLE, UnreadableError
 
 ALWAYS = ((0, 1 << 62),)
 DEAD_BYTES = 1 << 20  # of a page that cannot be read: enough to see what it is
+logger = structlog.get_logger()
 
 
 class Question(Struct, frozen=True):
@@ -47,7 +52,7 @@ async def turn_page(
     if ask is None:
         return None
     answer = await credential.ask(ask, rank=question.rank, scope=question.scope)
-    page = _read(question, ask, answer, turn)
+    page = read(question.unpack, ask, answer.body, turn)
     append = await _append(question, page, answer.body, credential, store, clock)
     source = credential.account.source
     if append.dead and ("source", source) in store.crowded:
@@ -56,12 +61,20 @@ async def turn_page(
     return Taken(page, append)
 
 
-def _read(question: Question, ask: Ask, answer: Answer, turn: Turn) -> Page:
+def read(unpack: UnpackPage, ask: Ask, body: bytes, turn: Turn) -> Page:
+    """What an answer holds; where it is almost JSON, once that is put right."""
     try:
-        return question.unpack(ask, answer.body, turn)
+        return unpack(ask, body, turn)
     except UNREADABLE as bad:
-        why = str(bad) if isinstance(bad, PayloadError) else repr(bad)
-        raise UnreadableError(f"{ask.path}: {why}", answer.body) from bad
+        fault = bad
+    better = mended(body)
+    if better != body:
+        with suppress(*UNREADABLE):
+            page = unpack(ask, better, turn)
+            logger.warning("page_mended", path=ask.path, why=str(fault)[:LONGEST])
+            return page
+    why = str(fault) if isinstance(fault, PayloadError) else repr(fault)
+    raise UnreadableError(f"{ask.path}: {why}", body) from fault
 
 
 async def _append(

@@ -1,0 +1,34 @@
+"""Puts right what is almost JSON, so that one record's text cannot stop a whole feed."""
+
+from __future__ import annotations
+
+import re
+from codecs import BOM_UTF8
+
+ESCAPE = re.compile(
+    rb"\\(?:(?P<pair>u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+CONTROL = re.compile(rb"[\x00-\x1f]")  # whitespace between values, an error inside one
+NO_NUMBER = re.compile(rb"(?<=[:\[,\s])[+-]?(?:NaN|Infinity)(?=[\s,\]}])")
+UNKNOWN = rb"\ufffd"
+
+
+def mended(body: bytes) -> bytes:
+    """The same with what some encoders write although JSON has no such thing.
+
+    Half a surrogate pair (an emoji cut in two), bytes that are no UTF-8, bare control
+    characters, a mark in front, NaN and Infinity, which become null.
+    """
+    body = body.removeprefix(BOM_UTF8)
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        body = body.decode(errors="replace").encode()
+    body = ESCAPE.sub(_whole, CONTROL.sub(b" ", body))
+    return NO_NUMBER.sub(b"null", body)
+
+
+def _whole(escape: re.Match[bytes]) -> bytes:
+    return UNKNOWN if escape["half"] else escape[0]

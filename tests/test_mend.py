@@ -1,0 +1,75 @@
+"""A record whose text is not quite JSON: its page is read all the same."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetd.tasks.poll.mend import mended
+from tests.polling import FIXES, Far, fix, page, polled
+
+ALMOST = [
+    (rb'"cut \ud83d"', "cut \ufffd"),
+    (rb'"\ude00 first"', "\ufffd first"),
+    (rb'"whole \ud83d\ude00 and half \uD83D\u0041"', "whole \U0001f600 and half \ufffdA"),
+    (rb'"a path: \\ud83d"', r"a path: \ud83d"),
+    (b'"two\nlines\x01"', "two lines "),
+    (b'"caf\xe9"', "caf\ufffd"),
+    (b"NaN", None),
+    (b"-Infinity", None),
+    (rb'"\"NaN\" as said"', '"NaN" as said'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("odd", "text"), ALMOST)
+def test_what_is_almost_json_becomes_json(odd, text):
+    for sample in (b'{"a":%b,"b":[%b, 1]}', b'\xef\xbb\xbf{"a": %b,"b":[\t%b\n,1]}'):
+        body = sample.replace(b"%b", odd)
+
+        assert json.loads(mended(body)) == {"a": text, "b": [text, 1]}
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=9,
+    ).filter(lambda tree: "Infinity" not in json.dumps(tree)),
+    st.booleans(),
+)
+def test_json_stays_what_it_says(tree, ascii_only):
+    body = json.dumps(tree, ensure_ascii=ascii_only).encode(errors="surrogatepass")
+
+    assert json.loads(mended(body)) == json.loads(body.decode(errors="replace"))
+
+
+@given(st.binary(max_size=80))
+def test_what_was_mended_needs_no_mending(body):
+    assert mended(mended(body)) == mended(body)
+
+
+@pytest.mark.parametrize("odd", [one for one, _ in ALMOST])
+async def test_a_text_that_spoils_a_page_stops_no_feed(odd, autojump_clock, tmp_path):
+    said = json.dumps(page(fix(1), {**fix(2), "x": "?"}, fix(3), next="9")).encode()
+    far = Far(lambda _asked: page(next="9"))
+    far.script = [said.replace(b'"?"', odd)]
+    async with polled(tmp_path, far, FIXES) as source:
+        await source.until(lambda: len(far.asked) >= 2)
+
+        assert source.ids() == ["p1", "p2", "p3"]
+        assert source.store.bookmark("north", "fixes") == "9"
+        assert source.states() == {"fixes": "waiting"}
+        assert source.dead() == []
+        assert source.balanced()
+
+
+@pytest.mark.parametrize("body", [b'{"items":[NaN', b'{"items":"\\ud83d"}', b"NaN"])
+async def test_a_page_that_is_none_is_kept_as_it_came(body, autojump_clock, tmp_path):
+    far = Far(lambda _asked: body)
+    async with polled(tmp_path, far, FIXES) as source:
+        await source.until(lambda: source.states() == {"fixes": "held"})
+
+        assert [one[2] for one in source.dead()] == [body]
