@@ -83,7 +83,7 @@ def message(
         groups.setdefault(key, []).append(entry)
     if len(groups) == 1:
         ((about, whose), group) = next(iter(groups.items()))
-        title = f"{about} × {grouped(len(group))} · {whose}"  # noqa: RUF001
+        title = f"{about}, {grouped(len(group))} times · {whose}"
         rows = (Row("When", span(group, zone)), *rows_of(group[-1], zone, last=True))
         return Message(cut(title, TITLE), (*rows, *more), foot)
     rows = tuple(_summed(groups, zone))

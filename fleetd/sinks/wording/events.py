@@ -92,7 +92,7 @@ FACTS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("speed_mph", "Speed", lambda one: f"{one:.0f} mph"),
     ("limit_mph", "Limit", lambda one: f"{one:.0f} mph"),
     ("status", "Status", lambda one: words(one).lower()),
-    ("rule", "Rule", str),
+    ("rule", "Rule", lambda one: words(one).lower()),
     ("state", "State", lambda one: words(one).lower()),
     ("place_name", "Place", str),
     ("location_description", "Place", str),
