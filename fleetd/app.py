@@ -29,7 +29,7 @@ from fleetd.tasks import control, report
 from fleetd.tasks.asking import Loop, asking
 from fleetd.tasks.board import Board, close, watch
 from fleetd.tasks.budget import Budgets
-from fleetd.tasks.deliver import deliver, plan_of
+from fleetd.tasks.deliver import Accounts, deliver, plan_of
 from fleetd.tasks.heartbeat import heartbeat, keep_time, sweep
 from fleetd.tasks.listen import Gate, Reception
 from fleetd.tasks.poll import (
@@ -160,6 +160,7 @@ class Life:
     ) -> None:  # fmt: skip
         self.house = house
         self.budgets = budgets
+        self.accounts = Accounts()
         self.store = store
         self.world = world
         self.clock = clock
@@ -192,25 +193,18 @@ class Life:
             for name in self.house.sinks:
                 self._start(outbound, f"sink:{name}", self._delivery(name))
             self._keep_house(outbound, reception)
-            doors = await self._open_doors(outbound, sockets, reception)
-            async with (
-                self._credentials() as credentials,
-                trio.open_nursery() as inbound,
-            ):
-                self.board.credentials = credentials
-                self.board.budgets = {
-                    name: one.budget.use
-                    for name, one in credentials.items()
-                    if one.account.provider.answer is None
-                }
-                for name, loop in await asking(self.board, credentials):
-                    self._start(inbound, name, loop)
-                systemd.notify("READY=1")
-                ready.set()
-                await changed.wait()
-                for door in doors:
-                    await door.close(within=CLOSE_WITHIN)
-                inbound.cancel_scope.cancel()
+            async with self._credentials() as credentials:
+                loops = await self._askers(credentials)
+                doors = await self._open_doors(outbound, sockets, reception)
+                async with trio.open_nursery() as inbound:
+                    for name, loop in loops:
+                        self._start(inbound, name, loop)
+                    systemd.notify("READY=1")
+                    ready.set()
+                    await changed.wait()
+                    for door in doors:
+                        await door.close(within=CLOSE_WITHIN)
+                    inbound.cancel_scope.cancel()
             await reception.flush()
             outbound.cancel_scope.cancel()
         await close(self.board)
@@ -286,12 +280,13 @@ class Life:
         table = self.house.sinks[name]
         sink = sinks.load(table.kind)
         place = str(self.house.daemon.data / "sinks" / name)
+        account = self.accounts.of(table.kind, sink, table.settings)
 
         async def run(health: Health) -> None:
             await deliver(
                 name, sink, plan_of(sink, table), config=table.settings,
                 store=self.store, world=self.world, health=health, place=place,
-                metrics=self.board.metrics,
+                account=account, metrics=self.board.metrics,
             )  # fmt: skip
 
         return run
@@ -307,9 +302,23 @@ class Life:
                 for account in accounts_of(self.house, self.board.providers)
             }
 
+    async def _askers(
+        self, credentials: Mapping[str, Credential]
+    ) -> list[tuple[str, Loop]]:
+        """What asks vendors; status knows all of it before anybody can ask for status."""
+        self.board.credentials = credentials
+        self.board.budgets = {
+            name: one.budget.use
+            for name, one in credentials.items()
+            if one.account.provider.answer is None
+        }
+        loops = await asking(self.board, credentials)
+        for name, _ in loops:
+            self.board.healths[name] = Health(self.world.now)
+        return loops
+
     def _start(self, nursery: trio.Nursery, name: str, loop: Loop) -> None:
-        health = Health(self.world.now)
-        self.board.healths[name] = health
+        health = self.board.healths.setdefault(name, Health(self.world.now))
         task = partial(loop, health)
         breaker = Breaker(self.world.chance)
         nursery.start_soon(keep_alive, name, task, health, breaker, name=name)

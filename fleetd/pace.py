@@ -19,6 +19,8 @@ ONCE = 0.95  # of the rate is left after the first refusal in a minute
 MARGIN = 0.016  # below a vendor's limit: what the road between us may bunch together
 GUARD = 0.0125  # of a window: how much longer than the vendor's we hold it to be
 WINDOWS = (1.0, 60.0)  # seconds, in which vendors count
+HANDFUL = 10  # calls in a window
+LOOSENS = 0.0015  # of each window: by so much bunches drift apart again
 CATCH_UP = 0.25  # seconds: what is later than this is lost
 
 
@@ -91,6 +93,41 @@ class Bucket:
         gone = max(0.0, now - self._filled_at)
         self._tokens = min(float(self.burst), self._tokens + gone * self.rate)
         self._filled_at = max(now, self._filled_at)
+
+
+class Quota(Bucket):
+    """A bucket for far sides that count by the clock.
+
+    No second and no minute holds more calls than the limit (or the burst, where that is
+    more): a full bucket would bring its burst on top. It fills a little slower than that,
+    or a bunch would come again with every window for ever. Where a window holds but a
+    handful, the reserve comes on top: what is urgent would else wait most of a minute.
+    """
+
+    def __init__(
+        self, rate: float, burst: int, *, filled_at: float = 0.0, reserve: int = 0
+    ) -> None:
+        slower = rate / (1 + GUARD + LOOSENS)
+        super().__init__(slower, burst, filled_at=filled_at, reserve=reserve)
+        self._windows = [
+            (span * (1 + GUARD), max(self.burst, math.ceil(rate * span - TINY)))
+            for span in WINDOWS
+        ]
+        longest = max(most for _, most in self._windows) + self.reserve
+        self._gone: deque[float] = deque(maxlen=longest)
+
+    def wait(self, now: float, *, urgent: bool = False) -> float:
+        at = now + super().wait(now, urgent=urgent)
+        for span, most in self._windows:
+            room = most + (self.reserve if urgent and most < HANDFUL else 0)
+            if len(self._gone) >= room:
+                at = max(at, self._gone[-room] + span)
+        return at - now
+
+    def take(self, now: float, *, urgent: bool = False) -> float:
+        wait = super().take(now, urgent=urgent)
+        self._gone.append(now + wait)
+        return wait
 
 
 class Spacing:

@@ -146,6 +146,7 @@ class House:
         name: str = "ops",
         far: FarSide | None = None,
         store: Any = None,
+        account: Any = None,
         **plan: Any,
     ) -> AsyncIterator[None]:
         sink = sink or load("http")
@@ -162,6 +163,7 @@ class House:
                     store=store or self.store,
                     world=world,
                     health=health,
+                    account=account,
                 )
             )
             yield

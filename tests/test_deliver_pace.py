@@ -11,8 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleetd.event import millis
+from fleetd.pace import Quota
+from fleetd.sinks.contract import Sink
+from fleetd.sinks.http import SINK, Config, open_http
+from fleetd.store import SinkPlace
 from fleetd.store.jobs import AddJob
+from fleetd.taking import Taking
+from fleetd.tasks.deliver import Accounts
 from fleetd.tasks.deliver.plan import STUCK_LATERS
+from fleetd.tasks.deliver.tokens import quota
 from tests.far_side import FarSide, crash, fix, house_in, ids
 
 FOLDER = count()
@@ -332,3 +339,48 @@ async def test_a_held_sink_tries_at_once_when_an_operator_resumes_it(
             await house.until(lambda: bool(far.taken))
 
         assert trio.current_time() - at < 2
+
+
+async def test_sinks_of_one_account_keep_to_its_rate_together(
+    autojump_clock, tmp_path, far
+):
+    """Each alone would be allowed all of it; an alarm of one goes before all of both."""
+    budget = quota(1.0, 2)
+    async with house_in(tmp_path, far) as house:
+        await house.store.register_sinks(
+            {"ops": SinkPlace(Taking()), "more": SinkPlace(Taking())}
+        )
+        await house.append(*(fix(n) for n in range(100)))
+        plan = {"batch": 1, "rate": 1.0, "burst": 2, "account": budget}
+        async with house.run(**plan), house.run(name="more", far=far, **plan):
+            await trio.sleep(100)
+            await house.append(crash(1))
+            await trio.sleep(20)
+            await house.rest()
+            await house.until(lambda: len(far.taken) == 202)
+
+        times = [one.at for one in far.asked]
+        alarms = [n for n, one in enumerate(far.asked) if one.ids == ["s1"]]
+        assert not breach(times, 1.0, 2)
+        assert 200 / (times[-1] - times[0]) >= 0.95
+        assert alarms[0] <= sum(at <= 100 for at in times)
+
+
+def test_an_account_is_found_by_what_a_sink_says_of_its_config():
+    shared = Sink(config=Config, open=open_http, account=lambda config: config["who"])
+    accounts = Accounts()
+
+    async def ask() -> list[Quota | None]:
+        return [
+            accounts.of("sheets", shared, {"who": "a"}),
+            accounts.of("sheets", shared, {"who": "a"}),
+            accounts.of("sheets", shared, {"who": "b"}),
+            accounts.of("other", shared, {"who": "a"}),
+            accounts.of("http", SINK, {}),
+        ]
+
+    first, again, second, other, none = trio.run(ask)
+
+    assert first is again
+    assert len({id(one) for one in (first, second, other)}) == 3
+    assert none is None

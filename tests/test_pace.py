@@ -20,6 +20,7 @@ from fleetd.pace import (
     Breaker,
     Bucket,
     Meter,
+    Quota,
     Spacing,
     http_date,
     retry_after,
@@ -72,6 +73,58 @@ def test_a_bucket_in_steady_use_gives_the_whole_rate(rate, burst):
         now += bucket.take(now)
 
     assert 200 / now >= rate * 0.999
+
+
+@given(gaps_of, rates, bursts, st.integers(0, 3), st.sets(st.integers(0, 59)))
+def test_no_second_and_no_minute_of_a_quota_holds_more_than_the_limit(
+    gaps, rate, burst, reserve, cuts
+):
+    quota, now, went = Quota(rate, burst, reserve=reserve), 0.0, []
+    for n, gap in enumerate(gaps * 3):
+        now += gap / 50
+        if n in cuts:
+            quota.cut(now)
+        now += quota.take(now, urgent=n % 5 == 0)
+        went.append(now)
+
+    assert not breach(went, rate, burst)
+    for span in (1.0, 60.0):
+        most = max(burst, math.ceil(rate * span))
+        most += reserve if most < 10 else 0
+        counts = (i + 1 - bisect_left(went, one - span) for i, one in enumerate(went))
+        assert max(counts) <= most
+
+
+@given(rates, st.integers(2, 20), st.integers(0, 3))
+def test_a_quota_in_steady_use_gives_98_percent_of_the_rate(rate, burst, reserve):
+    quota = Quota(rate, burst, reserve=reserve)
+    begin = now = quota.take(0.0)  # the reserve fills first
+    for _ in range(400):
+        now += quota.take(now)
+
+    assert 400 / (now - begin) >= rate * 0.98
+
+
+def test_a_quota_makes_up_for_a_halt_and_does_not_bunch_for_ever():
+    quota, now, went = Quota(50.0, 10, reserve=1), 0.0, []
+    for n in range(12_000):
+        now += 0.18 if n in {100, 700, 701} else 0.0
+        now += quota.take(now)
+        went.append(now)
+    steps = [after - before for before, after in pairwise(went[100:])]
+
+    assert 12_000 / now >= 50 * 0.98
+    assert max(steps[:1000]) > 0.17
+    assert max(steps[-1000:]) <= 1.1 / 50
+
+
+def test_what_is_urgent_needs_not_wait_a_minute_where_the_limit_is_a_handful():
+    quota, now = Quota(0.05, 2, reserve=1), 0.0
+    for _ in range(20):
+        now += quota.take(now)
+
+    assert quota.wait(now) > 15
+    assert quota.wait(now, urgent=True) == 0.0
 
 
 def test_a_bucket_begins_empty_and_saves_up_no_more_than_its_burst():

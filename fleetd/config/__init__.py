@@ -297,10 +297,8 @@ def _fit_sink(
     except ConfigError as bad:
         report.add((*where, "kind"), str(bad))
         return table
-    if table.rate is not None and table.rate > plug.per_second:
-        limit = (
-            f"at most {plug.per_second:g} requests a second, what {table.kind} allows"
-        )
+    if table.rate is not None and table.rate > plug.most:
+        limit = f"at most {plug.most:g} requests a second, what {table.kind} allows"
         report.add((*where, "rate"), limit)
     own = table.own
     if "timezone" in own_keys(plug.config) and "timezone" not in own.values:

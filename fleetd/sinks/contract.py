@@ -57,7 +57,9 @@ class Sink(Struct, frozen=True):
     are read elsewhere. `batch_bytes` bounds a batch by printed size, 0 does not.
     `notifies` marks what rings at people. `check(config, world)` makes one harmless
     call and says what it saw. `shaped(config)` is the sink as its own keys shape it: how
-    it batches and at what pace.
+    it batches and at what pace. `account(config)` names the credential whose budget it
+    spends: sinks of a kind that name the same keep to `per_second` together. `fastest` is
+    what an operator may raise the rate to, where `per_second` is no limit of the far side.
     """
 
     config: type[Struct]
@@ -71,3 +73,10 @@ class Sink(Struct, frozen=True):
     notifies: bool = False
     check: Callable[[Any, World], Awaitable[str]] | None = None
     shaped: Callable[[Any], Sink] | None = None
+    account: Callable[[Any], str] | None = None
+    fastest: float = 0.0
+
+    @property
+    def most(self) -> float:
+        """Requests a second that a config may ask for."""
+        return max(self.per_second, self.fastest)

@@ -193,6 +193,7 @@ SINK = Sink(
     batch_bytes=1 << 20,
     linger=0.1,
     per_second=50.0,
+    fastest=1000.0,
     burst=10,
     check=check,
 )

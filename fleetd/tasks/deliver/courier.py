@@ -13,7 +13,7 @@ from fleetd.errors import FullError, HeldError, RejectedError, TransientError
 from fleetd.event import NORMAL, SAFETY, Entry, millis
 from fleetd.lines import lines_of
 from fleetd.masking import MASK
-from fleetd.pace import Bucket
+from fleetd.pace import Bucket, Quota
 from fleetd.sinks.contract import Batch, Receipt, Write
 from fleetd.store import Attempt, Burial, Store
 from fleetd.store.dead import crowded
@@ -21,6 +21,7 @@ from fleetd.tasks.deliver.digest import Digest
 from fleetd.tasks.deliver.plan import PATIENCE, Plan
 from fleetd.tasks.deliver.standing import Standing, Watcher
 from fleetd.tasks.deliver.stream import Pick, Stream
+from fleetd.tasks.deliver.tokens import Tokens
 from fleetd.tasks.deliver.track import NEVER
 from fleetd.world import World
 
@@ -32,7 +33,6 @@ CROWDED_EVERY = 60.0
 AGAIN = 0.0  # a time gone by: look again at once
 TOO_MANY = 429
 MOST_ROWS = 1000
-ALARMS_IN_A_ROW = 9
 WORDS = {
     Receipt: "taken",
     TransientError: "later",
@@ -46,7 +46,7 @@ class Courier:
 
     def __init__(
         self, name: str, plan: Plan, write: Write, *, store: Store, world: World,
-        health: Watcher,
+        health: Watcher, account: Quota | None = None,
     ) -> None:  # fmt: skip
         self.name, self.plan = name, plan
         self.tell: Callable[[str, str, float], None] = lambda *_: None
@@ -54,7 +54,7 @@ class Courier:
         self._health = health
         now = trio.current_time()
         self._line = lines_of(store).line
-        self._bucket = Bucket(plan.rate, plan.burst, filled_at=now, reserve=1)
+        self._tokens = Tokens(plan, account)
         self._live = [self._stream(SAFETY, 0), self._stream(NORMAL, 0)]
         self._jobs: dict[int, Stream] = {}
         self._digest, self._digest_at = Digest(plan.max_age, world.now), now
@@ -62,7 +62,6 @@ class Courier:
             stream.digest = self._digest
         self._standing = Standing(name, store, world, health, self._live, self._digest)
         self._flying = 0
-        self._alarms = 0  # requests of the safety lane in a row
         self._hands: trio.Nursery | None = None
 
     def _stream(self, lane: int, job: int) -> Stream:
@@ -116,12 +115,10 @@ class Courier:
         if (wait := self._gate(now)) > now:
             return wait
         found = await self._choose(now)
-        turn = (
-            self._alarms >= ALARMS_IN_A_ROW
-        )  # the rest may use the alarms' share once
+        turn = self._tokens.is_turn_of_the_rest
         if isinstance(found, Pick) and (turn or found.stream.lane == SAFETY):
             return found
-        if wait := self._bucket.wait(now):  # what is left is the alarms' share
+        if wait := self._tokens.wait(now):  # what is left is the alarms' share
             return now + wait
         if not self._digest.count or found == AGAIN:
             return found
@@ -140,17 +137,13 @@ class Courier:
         if self._flying >= (1 if doubtful else self.plan.parallel):
             return NEVER  # until one comes back
         urgent = self._store.waiting(self.name, SAFETY) > 0
-        wait = self._bucket.wait(now, urgent=urgent)
+        wait = self._tokens.wait(now, urgent=urgent)
         return max(standing.gate(now), now + wait)
 
     async def _choose(self, now: float) -> Pick | float:
-        """The safety lane, then the normal one, and replays with what those leave.
-
-        After so many alarms in a row the rest goes once: a flood of them delays it, and
-        never stops it.
-        """
+        """The safety lane, then the normal one, and replays with what those leave."""
         soonest, live = NEVER, self._live
-        if self._alarms >= ALARMS_IN_A_ROW:
+        if self._tokens.is_turn_of_the_rest:
             live = live[::-1]
         if ("sink", self.name) in self._store.crowded:  # what is retried may still go
             self._health.say("held", crowded(self.name))
@@ -192,12 +185,11 @@ class Courier:
 
     async def _send(self, pick: Pick) -> None:
         now = trio.current_time()
-        self._bucket.take(now, urgent=pick.stream.lane == SAFETY)
+        self._tokens.take(now, urgent=pick.stream.lane == SAFETY)
         if pick.stream.bucket:
             pick.stream.bucket.take(now)
         pick.track.busy = True
         self._flying += 1
-        self._alarms = self._alarms + 1 if pick.stream.lane == SAFETY else 0
         if not self._standing.held:
             self._health.say("sending")
         if self._hands is None:
@@ -242,7 +234,7 @@ class Courier:
     async def _send_digest(self) -> None:
         """One text for all that was too old to send; the ledger has it as skipped."""
         text = self._digest.text()
-        self._bucket.take(trio.current_time())
+        self._tokens.take(trio.current_time())
         with trio.CancelScope(shield=True):
             key = digest_of(f"{self.name}\n{text}")
             verdict = await self._hand_over(Batch((), key, digest=text))
@@ -310,7 +302,7 @@ class Courier:
 
     def _later(self, pick: Pick, error: TransientError, now: float) -> None:
         if error.status == TOO_MANY:
-            self._bucket.cut(now)
+            self._tokens.cut(now)
         held = self._standing.held
         pick.stream.fell(now)
         self._standing.later(str(error), error.after, now)

@@ -44,9 +44,9 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def plan_of(sink: Sink, table: SinkTable) -> Plan:
-    """The numbers of a configured sink; a rate is only ever lowered."""
+    """The numbers of a configured sink; no rate is above what the far side allows."""
     sink = sink if sink.shaped is None else sink.shaped(table.settings)
-    rate = min(sink.per_second, table.rate or sink.per_second)
+    rate = min(sink.most, table.rate or sink.per_second)
     return Plan(
         rate=rate,
         burst=max(1, min(sink.burst, round(sink.burst * rate / sink.per_second))),
