@@ -15,7 +15,8 @@ PACKAGE = Path(fleetd.__file__).parent
 TESTS = Path(__file__).parent
 WORDS = {
     "clock", "config", "directory", "errors", "event", "google", "lines", "logs", "masking",
-    "metrics", "pace", "reach", "secrets", "systemd", "taking", "web", "when", "world",
+    "metrics", "pace", "reach", "secrets", "systemd", "tables", "taking", "web", "when",
+    "world",
 }  # fmt: skip
 ROOMS = {"providers", "store", "sinks"}
 HELPERS = {
