@@ -11,7 +11,7 @@ from fleetd.google.account import (
     form_of,
     token_of,
 )
-from fleetd.google.marks import MARK, Mark, print_of
+from fleetd.google.marks import MARK, Mark, key_of, origin_of, print_of
 
 __all__ = [
     "EDIT",
@@ -22,6 +22,8 @@ __all__ = [
     "Token",
     "account_of",
     "form_of",
+    "key_of",
+    "origin_of",
     "print_of",
     "token_of",
 ]

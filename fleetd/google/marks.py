@@ -15,7 +15,9 @@ from msgspec import Struct
 
 MARK = "fleetd"  # the header of the hidden column
 HEAD = "~1"
-PRINT = 4  # characters of base64: one in 16 million edits goes unseen
+NAMED, VALUED = 2, 4  # characters of base64 for the column, and for what stands there
+PRINT = NAMED + VALUED  # one edit in 16 million goes unseen
+LEFT = "~" * VALUED
 KEY = 10
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -38,6 +40,11 @@ class Mark(Struct, frozen=True):
         """As it stands in the cell."""
         numbers = ".".join(_base36(one) for one in self.stamp)
         return f"{HEAD}.{self.key}.{numbers}.{''.join(sorted(self.prints))}"
+
+    def said(self, header: str) -> str:
+        """The print of what we wrote in that column of this row; empty for nothing yet."""
+        name = _hash(header, NAMED)
+        return next((one for one in self.prints if one.startswith(name)), "")
 
     @staticmethod
     def read(value: object) -> Mark | None:
@@ -62,7 +69,17 @@ def key_of(parts: Iterable[object]) -> str:
 
 def print_of(header: str, value: object) -> str:
     """What tells one content of a column from another; where the column stands is no part."""
-    return _hash(f"{header}\0{canonical(value)}", PRINT)
+    return _hash(header, NAMED) + _hash(f"{header}\0{canonical(value)}", VALUED)
+
+
+def left_of(header: str) -> str:
+    """In place of a print: what stands there is a person's, and stays."""
+    return _hash(header, NAMED) + LEFT
+
+
+def origin_of(spreadsheet: str, tab: str) -> str:
+    """The flag that records bear which were read from this tab."""
+    return f"sheet:{_hash(f'{spreadsheet}{tab.lower()}', KEY)}"
 
 
 def canonical(value: object) -> str:

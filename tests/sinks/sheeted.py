@@ -60,7 +60,11 @@ def rows(book: Book, tab: str = "fleetd") -> list[dict[str, Any]]:
     """What people see: each row below the header by its headers; blank rows are left out."""
     header, *below = book.tab(tab).table() or [[]]
     return [
-        {str(name): value for name, value in zip(header, row, strict=False)}
+        {
+            str(name): value
+            for name, value in zip(header, row, strict=False)
+            if value != ""
+        }
         for row in below
         if any(row)
     ]

@@ -20,13 +20,16 @@ from msgspec.structs import replace
 
 from fleetd.errors import HeldError, RejectedError
 from fleetd.event import Entry
+from fleetd.google import origin_of
 from fleetd.sinks.contract import Batch, Receipt, Sink, Write
 from fleetd.sinks.sheets import words
+from fleetd.sinks.sheets.audit import HEADERS, Audit
 from fleetd.sinks.sheets.client import Google, UnappliedError
 from fleetd.sinks.sheets.columns import month_of
 from fleetd.sinks.sheets.config import Config
 from fleetd.sinks.sheets.log import Log
 from fleetd.sinks.sheets.tab import Owner, Tab
+from fleetd.sinks.sheets.upsert import Current
 from fleetd.world import World
 
 logger = structlog.get_logger()
@@ -39,57 +42,96 @@ class Keeper:
     def __init__(
         self, config: Config, world: World, place: str, http: httpx.AsyncClient
     ) -> None:
-        self._config = config
+        self._config, self._world = config, world
         self._google = Google(config, world, http)
         self._place = hashlib.blake2b(place.encode(), digest_size=6).hexdigest()
         self._alone = trio.Lock()  # one call at a time on a spreadsheet
-        self._logs: dict[str, Log] = {}
+        self._owner = Owner("", "", "")
+        self._tabs: dict[str, Log | Current] = {}
+        self._audit: Audit | None = None
+        self._origin = origin_of(config.spreadsheet, config.tab)
 
     async def write(self, batch: Batch) -> Receipt:
         """Bring a batch to where it belongs; all of it is there when this returns."""
         async with self._alone:
-            owner = Owner(batch.log, platform.node(), self._place)
-            for title, entries in self._parts(batch):
-                await self._put(title, entries, batch, owner)
-        return Receipt(200)
+            self._belongs_to(batch.log)
+            skipped = {
+                one.seq: "echo"
+                for one in batch.entries
+                if self._origin in one.event.flags
+            }
+            entries = [one for one in batch.entries if one.seq not in skipped]
+            for title, part in self._parts(entries, batch):
+                skipped |= await self._put(title, part, in_place=batch.in_place)
+        return Receipt(200, skipped=skipped)
 
-    def _parts(self, batch: Batch) -> list[tuple[str, list[Entry]]]:
+    def _belongs_to(self, log: str) -> None:
+        """What is known of tabs was known by the owner of one log."""
+        owner = Owner(log, platform.node(), self._place)
+        if owner == self._owner:
+            return
+        self._owner, self._tabs, self._audit = owner, {}, None
+        if title := self._config.audit:
+            tab = Tab(
+                self._google, self._config, title, owner, headers=HEADERS, mode="audit"
+            )
+            self._audit = Audit(tab, self._config, self._world.now)
+
+    def _parts(
+        self, entries: list[Entry], batch: Batch
+    ) -> list[tuple[str, list[Entry]]]:
         """The entries by the tab they go to, in order."""
         config = self._config
         title = config.tab
         if batch.generation and not batch.in_place and config.mode == "append":
-            return [
-                (words.title_of_replay(title, batch.generation), list(batch.entries))
-            ]
-        if not config.monthly:
-            return [(title, list(batch.entries))]
-        zone = config.zone.info
-        parts = groupby(batch.entries, lambda one: month_of(one, zone))
-        return [(f"{title} {month}", list(part)) for month, part in parts]
+            title = words.title_of_replay(title, batch.generation)
+        elif config.monthly:
+            zone = config.zone.info
+            parts = groupby(entries, lambda one: month_of(one, zone))
+            return [(f"{title} {month}", list(part)) for month, part in parts]
+        return [(title, entries)] if entries else []
 
     async def _put(
-        self, title: str, entries: Sequence[Entry], batch: Batch, owner: Owner
-    ) -> None:
-        log = self._log(title, owner)
+        self, title: str, entries: Sequence[Entry], *, in_place: bool
+    ) -> dict[int, str]:
+        """Write to a tab; where it does not take that, look at it anew and write again."""
+        tab = self._tab(title)
         try:
-            await log.add(entries, in_place=batch.in_place)
+            return await put(tab, entries, in_place=in_place)
         except UnappliedError as bad:
             logger.info("flush_refused", tab=title, why=str(bad))
-            log.tab.known = False  # people changed the grid, or it was applied before
-            try:
-                await log.add(entries, in_place=batch.in_place)
-            except UnappliedError as again:
-                reasons = {one.seq: str(again) for one in batch.entries}
-                raise RejectedError(reasons, status=400, answer=again.answer) from bad
+        self._forget(tab)  # people changed the grid, or it was applied before
+        try:
+            return await put(tab, entries, in_place=in_place)
+        except UnappliedError as again:
+            reasons = {one.seq: str(again) for one in entries}
+            raise RejectedError(reasons, status=400, answer=again.answer) from again
 
-    def _log(self, title: str, owner: Owner) -> Log:
-        log = self._logs.pop(title, None)
-        if log is None or log.tab.owner != owner:
-            log = Log(Tab(self._google, self._config, title, owner), self._config)
-        self._logs[title] = log  # at the end: the last one used
-        for old in list(self._logs)[:-OPEN]:
-            del self._logs[old]
-        return log
+    def _forget(self, tab: Log | Current) -> None:
+        tab.tab.known = False
+        if self._audit is not None:
+            self._audit.tab.known = False
+
+    def _tab(self, title: str) -> Log | Current:
+        kept = self._tabs.pop(title, None)
+        if kept is None:
+            tab = Tab(self._google, self._config, title, self._owner)
+            of_mode = Log if self._config.mode == "append" else Current
+            kept = of_mode(tab, self._config, self._audit)
+        self._tabs[title] = kept  # at the end: the last one used
+        for old in list(self._tabs)[:-OPEN]:
+            del self._tabs[old]
+        return kept
+
+
+async def put(
+    tab: Log | Current, entries: Sequence[Entry], *, in_place: bool
+) -> dict[int, str]:
+    """Write to a tab as its mode has it; which entries were skipped, and why."""
+    if isinstance(tab, Current):
+        return await tab.add(entries)
+    await tab.add(entries, in_place=in_place)
+    return {}
 
 
 async def check(config: Config, world: World) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
+import structlog
 from msgspec.structs import replace
 
 from fleetd.event import Entry
-from fleetd.google import MARK, Mark
-from fleetd.google.marks import key_of
+from fleetd.google import MARK, Mark, key_of
+from fleetd.sinks.sheets.audit import Audit
 from fleetd.sinks.sheets.columns import Moment, row_of
 from fleetd.sinks.sheets.config import Config
 from fleetd.sinks.sheets.grid import Request, at, block, span
@@ -18,14 +19,16 @@ from fleetd.sinks.sheets.tab import Tab
 
 LOOK = 20  # rows looked at above the next one: so many may be inserted unseen
 
+logger = structlog.get_logger()
 Row = Mapping[int, Any]
 
 
 class Log:
     """One tab that grows."""
 
-    def __init__(self, tab: Tab, config: Config) -> None:
+    def __init__(self, tab: Tab, config: Config, audit: Audit | None) -> None:
         self.tab = tab
+        self._audit = audit
         self._fields = tuple(config.columns.values())
         self._zone: tzinfo = config.zone.info
 
@@ -34,6 +37,8 @@ class Log:
         tab = self.tab
         if not tab.known:
             await tab.open()
+        if self._audit is not None:
+            await self._audit.open()
         fresh = await self._missing(entries, in_place=in_place)
         if not fresh:
             return 0
@@ -130,6 +135,13 @@ class Log:
         )  # fmt: skip
         growth = tab.room(top + len(rows) + 1)
         cells: list[Request] = list(block(tab.sheet.id, top, rows, fresh=True))
+        if self._audit is not None and moved:
+            cells += self._audit.moved(tab.sheet.title, moved)
+        elif self._audit is not None:
+            seqs = [one.seq for one in entries]
+            cells += self._audit.appended(
+                tab.sheet.title, len(rows), min(seqs), max(seqs)
+            )
         await tab.flush([*growth, *cells], below)
         tab.grown(growth)
 
@@ -149,6 +161,7 @@ class Log:
         there = {at(row, 0) for row in every.values()}
         lost = [row for mark, row in wanted.items() if mark not in there]
         if lost:
+            logger.warning("moved_by_person", tab=tab.sheet.title, rows=len(lost))
             await self._look()
             await self._write(lost, (), moved=len(lost))
 

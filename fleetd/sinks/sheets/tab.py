@@ -90,19 +90,17 @@ class Tab:
     """A tab by the name that the config gives it; people may call it otherwise."""
 
     def __init__(
-        self, google: Google, config: Config, title: str, owner: Owner
-    ) -> None:
+        self, google: Google, config: Config, title: str, owner: Owner, *,
+        headers: tuple[str, ...] = (), mode: str = "",
+    ) -> None:  # fmt: skip
         self.title, self.owner = title, owner
+        self.headers = headers or (*config.columns, MARK)  # ours, the hidden one last
+        self.mode = mode or config.mode
         self.known = False  # whether what we know is all that there is
         self.sheet: Sheet
         self.cursor: Cursor
         self.layout: dict[str, int] = {}
         self._google, self._config = google, config
-
-    @property
-    def headers(self) -> tuple[str, ...]:
-        """Every header of ours, the hidden one last."""
-        return (*self._config.columns, MARK)
 
     # finding and making it
 
@@ -134,7 +132,7 @@ class Tab:
         return None
 
     def _judge(self, sheet: Sheet, cursor: Cursor) -> None:
-        if cursor.mode != self._config.mode:
+        if cursor.mode != self.mode:
             raise HeldError(words.of_another_mode(sheet.title, cursor.mode))
         owner = self.owner
         ours = cursor.log == owner.log
@@ -186,15 +184,15 @@ class Tab:
         self, sheet: Sheet, requests: list[Request], added: dict[int, str], below: int
     ) -> None:
         """Write the headers that are missing, and from now on it is ours."""
-        owner, config = self.owner, self._config
+        owner = self.owner
         layout = {**self.layout, **{name: at for at, name in added.items()}}
         cursor = Cursor(
-            owner.log, owner.box, owner.place, self.title, sheet.id, config.mode,
+            owner.log, owner.box, owner.place, self.title, sheet.id, self.mode,
             next=below, headers=self.headers,
         )  # fmt: skip
         sheet.cursor_id = number_of("cursor", sheet.id, owner.log)
         metadatum = noted(sheet.cursor_id, CURSOR, packed(cursor), sheet.id)
-        requests = [*requests, *self._dress(sheet, added, layout[MARK]), metadatum]
+        requests = [*requests, *self._dress(sheet, added), metadatum]
         try:
             await self._google.update(requests)
         except UnappliedError as bad:
@@ -202,11 +200,10 @@ class Tab:
         self.sheet, self.cursor, self.layout = sheet, cursor, layout
         logger.info("tab_made", tab=self.title, rows=below)
 
-    def _dress(
-        self, sheet: Sheet, added: dict[int, str], mark: int
-    ) -> Iterator[Request]:
-        yield from header_cells(sheet.id, added, words.note(self._config))
-        yield hide(sheet.id, mark)
+    def _dress(self, sheet: Sheet, added: dict[int, str]) -> Iterator[Request]:
+        note = words.note(self.mode, self._config.zone)
+        yield from header_cells(sheet.id, added, note)
+        yield from (hide(sheet.id, n) for n, name in added.items() if name == MARK)
         yield from warn(sheet.id, list(added), words.protection(self.title))
 
     # its header
@@ -232,7 +229,7 @@ class Tab:
         if (lacking := max(added) + 1 - self.sheet.columns) > 0:
             requests.append(grow(self.sheet.id, "COLUMNS", lacking))
         layout = {**self.layout, **{name: at for at, name in added.items()}}
-        requests += self._dress(self.sheet, added, layout[MARK])
+        requests += self._dress(self.sheet, added)
         headers = tuple({*self.cursor.headers, *self.headers})
         await self.flush(requests, replace(self.cursor, headers=headers))
         self.layout = layout

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fleetd.sinks.sheets.config import Config
-
 
 def not_ours(title: str, rows: int) -> str:
     return (
@@ -32,14 +30,16 @@ def header_changed(title: str, header: str) -> str:
     )
 
 
-def note(config: Config) -> str:
-    kept = (
-        "a row for each event"
-        if config.mode == "append"
-        else "one row a key, kept current"
-    )
-    times = f"Times are {config.zone}. Columns beside it are yours."
-    return f"fleetd writes this column: {kept}. {times}"
+KEPT = {
+    "append": "a row for each event",
+    "upsert": "one row a key, kept current",
+    "audit": "what it wrote and what people changed",
+}
+
+
+def note(mode: str, zone: str) -> str:
+    times = f"Times are {zone}. Columns beside it are yours."
+    return f"fleetd writes this column: {KEPT[mode]}. {times}"
 
 
 def protection(name: str) -> str:
@@ -52,3 +52,10 @@ def title_of_replay(title: str, job: int) -> str:
 
 def crowded(title: str, rows: int) -> str:
     return f"tab '{title}' has {rows} rows, more than can be kept current: name an empty tab"
+
+
+def edited(title: str, header: str, theirs: object) -> str:
+    text = str(theirs if theirs is not None else "")[:80]
+    return (
+        f"tab '{title}': a person changed '{header}' to '{text}' (conflict = \"error\")"
+    )
