@@ -108,7 +108,9 @@ class Mailer:
         served = self._served.get(key, Served())
         to = tuple(one.spec for one in self._config.to if one.spec not in served.have)
         self._trust = self._trust or trust_of(self._config)
-        call = await call_of(self._config, self._world, self._trust, to, mail)
+        call = await call_of(
+            self._config, self._world, self._trust, to, mail, others=bool(served.have)
+        )
         speak = partial(converse, call, batch.entries)
         found: Outcome = await self._world.in_thread(speak)
         for who, why in found.refused.items():
@@ -148,6 +150,8 @@ async def call_of(
     trust: ssl.SSLContext,
     to: tuple[str, ...],
     mail: bytes = b"",
+    *,
+    others: bool = False,
 ) -> Call:
     """The conversation to have, its host's addresses found."""
     try:
@@ -161,7 +165,7 @@ async def call_of(
     return Call(
         config.host.strip("[]"), found, config.security, trust, config.user,
         config.password.reveal() if config.password else "", config.from_.spec, to,
-        world.steady, world.steady() + WITHIN, mail,
+        world.steady, world.steady() + WITHIN, mail, others,
     )  # fmt: skip
 
 

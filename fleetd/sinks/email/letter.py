@@ -8,16 +8,15 @@ from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import ClassVar
 
 from fleetd.sinks.wording import Message, clean
 
-SPEC = re.compile(
-    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*"
-)
+SPEC = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@[A-Za-z0-9.-]+"
+MAILBOX = re.compile(rf"({SPEC})|([^<>@,;:\"\\]*?) *<({SPEC})>")
 SUBJECT = 150
 
 
@@ -29,17 +28,22 @@ class Mailbox(str):
 
     @classmethod
     def read(cls, value: object, _base: Path) -> Mailbox:
-        if not isinstance(value, str) or not value.isprintable() or len(value) > 320:
+        if not isinstance(value, str) or not value.isprintable() or len(value) > 254:
             raise ValueError('takes an address such as "fleet@example.com"')
-        made = cls(value)
-        if not SPEC.fullmatch(made.spec) or ".." in made.spec:
+        if not MAILBOX.fullmatch(value):
             raise ValueError(f'"{value}" is no address such as "fleet@example.com"')
-        return made
+        return cls(value)
 
     @property
     def spec(self) -> str:
         """The address alone."""
-        return parseaddr(self)[1]
+        return self._parts[1]
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        found = MAILBOX.fullmatch(self)
+        assert found is not None
+        return found[2] or "", found[1] or found[3]
 
     @property
     def domain(self) -> str:
@@ -47,7 +51,7 @@ class Mailbox(str):
 
     @property
     def header(self) -> Address:
-        return Address(parseaddr(self)[0], addr_spec=self.spec)
+        return Address(self._parts[0], addr_spec=self.spec)
 
 
 def letter(

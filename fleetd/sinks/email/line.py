@@ -32,7 +32,10 @@ ADVICE = {
 
 
 class Call(Struct, frozen=True):
-    """What to say to whom; without `mail` all but the mail itself is said."""
+    """What to say to whom; without `mail` all but the mail itself is said.
+
+    `others` have it already: then it is no verdict on the mail if nobody takes it.
+    """
 
     host: str
     addresses: Sequence[Any]
@@ -45,6 +48,7 @@ class Call(Struct, frozen=True):
     steady: Callable[[], float]
     until: float
     mail: bytes = b""
+    others: bool = False
 
     def __repr__(self) -> str:  # a password is in it
         return f"Call({self.host})"
@@ -120,7 +124,7 @@ class Line(smtplib.SMTP):
                 self.close()
                 raise smtplib.SMTPServerDisconnected("it does not speak SMTP")
             if line[3:4] != b"-":
-                return int(line[:3]), b" ".join(lines)
+                return int(line[:3]), b"\n".join(lines)
 
     def _line(self) -> bytes:
         while b"\n" not in self._rest:
@@ -136,7 +140,10 @@ class Line(smtplib.SMTP):
 
     def secure(self) -> None:
         """TLS from here on; what came before it unasked is not to be trusted."""
-        code, text = self.starttls(context=self._call.trust)
+        try:
+            code, text = self.starttls(context=self._call.trust)
+        except smtplib.SMTPResponseException as bad:
+            code, text = bad.smtp_code, _bytes(bad.smtp_error)
         if code != 220:
             raise RefusedError("starttls", code, text)
         if self._rest:
@@ -184,7 +191,7 @@ def _spoken(line: Line, call: Call) -> Outcome:
         _login(line, call)
     _agreed("sender", *line.mail(call.sender))
     found = _recipients(line, call)
-    if not call.mail:
+    if not call.mail or len(found.refused) + len(found.put_off) == len(call.to):
         line.rset()
         return found
     line.mailing = True
@@ -233,9 +240,10 @@ def _recipients(line: Line, call: Call) -> Outcome:
         (put_off if code < 500 else refused)[one] = f"{code} {last.text}"
         if code == 421:  # and it has hung up
             raise last
-    if len(refused) + len(put_off) == len(call.to):
+    if len(refused) + len(put_off) == len(call.to) and not call.others:
         if put_off:
-            raise RefusedError("recipients", 450, next(iter(put_off.values())).encode())
+            first, _, why = next(iter(put_off.values())).partition(" ")
+            raise RefusedError("recipients", int(first), why.encode())
         raise last
     return Outcome(refused=refused, put_off=put_off)
 
