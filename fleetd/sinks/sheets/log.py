@@ -151,29 +151,35 @@ class Log:
         """Write again, below, what rows that somebody inserted since our look moved under ours."""
         tab, column = self.tab, self.tab.layout[MARK]
         top = max(1, tab.cursor.next - len(rows) - LOOK)
-        after = await tab.rows([span(tab.sheet.id, top, None, column, column + 1)])
-        wanted = {row[column]: row for row in rows}
-        wanted |= self._kept(before, rows)
-        there = {at(row, 0) for row in after.values()}
-        if wanted.keys() <= there:
+        there = await self._marks_below(top)
+        mine = {row[column]: row for row in rows}
+        old = self._kept(before, rows)
+        if mine.keys() | old.keys() <= there:
             return
-        every = await tab.rows([span(tab.sheet.id, 1, None, column, column + 1)])
-        there = {at(row, 0) for row in every.values()}
-        lost = [row for mark, row in wanted.items() if mark not in there]
+        there = await self._marks_below(1)
+        lost = [row for mark, row in mine.items() if mark not in there]
+        gone = [mark for mark in old if mark not in there]
+        if gone == list(old)[-len(gone) :]:  # they lay right below; others were removed
+            lost = [*map(old.__getitem__, gone), *lost]
         if lost:
             logger.warning("moved_by_person", tab=tab.sheet.title, rows=len(lost))
             await self._look()
             await self._write(lost, (), moved=len(lost))
 
+    async def _marks_below(self, top: int) -> set[Any]:
+        tab, column = self.tab, self.tab.layout[MARK]
+        found = await tab.rows([span(tab.sheet.id, top, None, column, column + 1)])
+        return {at(row, 0) for row in found.values()}
+
     def _kept(
         self, before: Mapping[int, list[Any]], rows: Sequence[Row]
     ) -> dict[Any, Row]:
-        """Our rows as they stood above the new ones, by their marks."""
+        """Our rows as they stood above the new ones, by their marks, in their order."""
         dated = {
             n for row in rows for n, value in row.items() if isinstance(value, Moment)
         }
         found: dict[Any, Row] = {}
-        for line in before.values():
+        for _, line in sorted(before.items()):
             mark = at(line, self.tab.layout[MARK])
             if Mark.read(mark):
                 found[mark] = {
