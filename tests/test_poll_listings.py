@@ -146,6 +146,22 @@ async def test_too_many_at_once_are_an_error_of_the_listing(autojump_clock, tmp_
         assert source.healths["units"].why == ""
 
 
+async def test_who_lost_its_tag_is_told_apart_from_who_is_gone(
+    autojump_clock, tmp_path
+):
+    def told(group: str):
+        return page(*(unit(n, groups=[group]) for n in range(20)), whole=True)
+
+    far = Far(lambda _asked: told("West"))
+    far.script = [told("East")]
+    async with polled(tmp_path, far, UNITS, tags=("East",), wanted={"east"}) as source:
+        await rounds(source, 5)
+
+        assert gone(source) == []
+        why = source.healths["units"].why
+        assert "held no vehicle at all, or bear none of its `tags`" in why
+
+
 async def test_the_brake_is_the_operators_choice(autojump_clock, tmp_path):
     far = Far(lambda _asked: listing(*range(50)))
     far.script = [listing(*range(100))]

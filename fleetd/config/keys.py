@@ -84,7 +84,7 @@ DOCS: Final = {
     "sources.NAME.lookback": "how far behind where it stands a feed by time reads again:"
     " devices send late",
     "sources.NAME.tags": "only vehicles that bear one of these tags or groups (name or"
-    " id as the vendor lists it), and those it lists none of",
+    " id as the vendor lists it), and those that no listing has told of yet",
     "sources.NAME.org": "the account's name or id: asked at start and every day, and"
     " nothing is taken from another one",
     "sources.NAME.remove_after": "in how many whole listings in a row a record must be"

@@ -77,13 +77,15 @@ class Listing:
             await self._store.remember(self._name, absent or None)
 
     def _braked(self, due: int, known: int, held: int) -> str:
-        after = self._credential.account.remove_after
+        account = self._credential.account
+        tags = ", or bear none of its `tags`" if account.wanted else ""
         if not held:
-            return f"the last listings held no {self.kind} at all: {known} known stay"
+            said = f"the last listings held no {self.kind} at all"
+            return f"{said}{tags}: {known} known stay"
         return (
-            f"{due} of {known} known are in none of the last {after} listings of "
-            f"{self.kind}s: too many at once to be removed (sources."
-            f"{self._credential.account.source}.remove_brake)"
+            f"{due} of {known} known are in none of the last {account.remove_after} "
+            f"listings of {self.kind}s{tags}: too many at once to be removed (sources."
+            f"{account.source}.remove_brake)"
         )
 
     async def _remove(self, ids: Sequence[str]) -> None:
