@@ -54,3 +54,9 @@ class Place:
         with connect(self.server.url(self.database, BOSS), autocommit=True) as one:
             found = one.execute(told)
             return found.fetchall() if found.description else []
+
+    def columns(self, kind: str) -> str:
+        """The columns of a kind's table as SQL declares them."""
+        from fleetd.sinks.postgres.columns import shape_of
+
+        return ", ".join(f'"{one.name}" {one.type}' for one in shape_of(kind).columns)

@@ -80,16 +80,19 @@ def of_write(
     if not isinstance(bad, psycopg.Error):
         return unfit(bad, entries, within)
     told, code = plain(bad), bad.sqlstate or ""
+    answer = f"SQLSTATE {code}: {told}".encode() if code else b""
     if advice := advice_for(code, told, link):
-        return HeldError(f"{told}: {advice}")
+        return HeldError(f"{told}: {advice}", answer=answer)
     if code[:2] in RECORD or (not code and isinstance(bad, psycopg.DataError)):
-        return RejectedError({one.seq: told for one in entries})
+        return RejectedError({one.seq: told for one in entries}, answer=answer)
     if not code:  # the connection broke: what of the commit, the repeat will show
         return TransientError(f"the connection broke: {told}")
     why = HINTS.get(code) or LATER.get(code[:2])
-    known, slow = why is not None, code in SLOW
     return TransientError(
-        f"{told}: {why}" if why else told, counts=not known, slow=slow
+        f"{told}: {why}" if why else told,
+        counts=why is None,
+        slow=code in SLOW,
+        answer=answer,
     )
 
 
