@@ -6,6 +6,7 @@ import time
 from datetime import datetime
 from functools import partial
 
+import pytest
 import trio
 
 from tests.proofs.house import House, differences
@@ -45,6 +46,7 @@ PATHS = {"south": "", "lagos": f"/{SECRET}"}
 ROAD = {"north": ROADS["samsara"], "south": ROADS["motive"], "lagos": LOCONAV}
 
 
+@pytest.mark.timeout(600)
 def test_what_was_missed_is_recovered_or_said_to_be_unknown(make, simulate):
     wishes = {"vehicles": VEHICLES, "every": EVERY, "parked": PARKED, "secret": SECRET}
     sims = {name: simulate(ROAD[name].vendor, **wishes) for name in ("north", "south")}
