@@ -249,6 +249,44 @@ async def test_a_sort_that_nobody_could_put_right_is_by_the_next_start(cloud):
     assert notes(cloud) == {name: f"of {name}" for name in "abcd"} | {"e": ""}
 
 
+async def test_what_a_write_covered_before_the_daemon_died_is_put_back(cloud, tmp_path):
+    """`a` was sorted to where `d` had been read, and is in no later event."""
+    async with sink(cloud, str(tmp_path), **KEEP) as write:
+        await filled(write, cloud)
+        Person(cloud, lambda one: one.sort(0))
+        calls = len(cloud.calls)
+        cloud.fault = lambda call: "reset" if call.number >= calls + 2 else ""
+        with pytest.raises(TransientError):
+            await write(some([seen(11, "d", 2, 11)]))
+        cloud.fault = lambda call: ""
+        assert speeds(cloud)["a"] == 11
+    async with sink(cloud, str(tmp_path), **KEEP) as write:
+        await write(some([seen(11, "d", 2, 11)]))
+
+    assert speeds(cloud) == {"a": 4, "b": 2, "c": 3, "d": 11}
+    assert notes(cloud) == {name: f"of {name}" for name in "abcd"}
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_rows_that_a_write_covered_before_the_daemon_died_are_put_back_in_a_log(
+    cloud, tmp_path
+):
+    few: dict[str, Any] = {"columns": {"seq": "seq"}}
+    async with sink(cloud, str(tmp_path), **few) as write:
+        await write(some([seen(n, "a", n) for n in range(1, 6)]))
+        Person(cloud, lambda one: one.rows.__setitem__(slice(1, 1), [{}, {}]))
+        calls = len(cloud.calls)
+        cloud.fault = lambda call: "reset" if call.number >= calls + 2 else ""
+        with pytest.raises(TransientError):
+            await write(some([seen(6, "a", 6)]))
+        cloud.fault = lambda call: ""
+        assert 4 not in [row["seq"] for row in rows(cloud.book(BOOK))]
+    async with sink(cloud, str(tmp_path), **few) as write:
+        await write(some([seen(6, "a", 6), seen(7, "a", 7)]))
+
+    assert sorted(row["seq"] for row in rows(cloud.book(BOOK))) == list(range(1, 8))
+
+
 async def test_rows_inserted_or_removed_in_the_middle_of_a_write_lose_nothing(cloud):
     def insert(one: Tab) -> None:
         one.rows[1:1] = [{}, {}]

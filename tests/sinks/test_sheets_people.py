@@ -146,7 +146,9 @@ async def test_a_tab_with_rows_of_others_is_left_alone_until_it_is_adopted(cloud
     assert rows(book, "Dispatch")[2]["truck"] == "v1"
 
 
-async def test_a_tab_of_another_fleetd_is_left_alone_until_it_is_adopted(cloud):
+async def test_a_tab_of_another_fleetd_is_left_alone_until_it_is_adopted(
+    cloud, tmp_path
+):
     async with sink(cloud, **FEW) as write:
         await write(some(entries(1, 2)))
     note = next(
@@ -158,7 +160,7 @@ async def test_a_tab_of_another_fleetd_is_left_alone_until_it_is_adopted(cloud):
             HeldError, match=r"tab 'fleetd' belongs to another fleetd \(box-2\)"
         ):
             await write(some(entries(1), log="log-2"))
-    async with sink(cloud, **FEW, adopt=True, place="/elsewhere") as write:
+    async with sink(cloud, **FEW, adopt=True, place=str(tmp_path)) as write:
         await write(some(entries(1), log="log-2"))
 
     assert seqs(cloud) == [1, 2, 1]

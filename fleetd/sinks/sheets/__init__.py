@@ -27,6 +27,7 @@ from fleetd.sinks.sheets.audit import HEADERS, Audit
 from fleetd.sinks.sheets.client import Google, UnappliedError
 from fleetd.sinks.sheets.columns import month_of
 from fleetd.sinks.sheets.config import Config
+from fleetd.sinks.sheets.journal import Journal
 from fleetd.sinks.sheets.log import Log
 from fleetd.sinks.sheets.tab import Owner, Tab
 from fleetd.sinks.sheets.upsert import Current
@@ -45,6 +46,7 @@ class Keeper:
         self._config, self._world = config, world
         self._google = Google(config, world, http)
         self._place = hashlib.blake2b(place.encode(), digest_size=6).hexdigest()
+        self._folder = place
         self._alone = trio.Lock()  # one call at a time on a spreadsheet
         self._owner = Owner("", "", "")
         self._tabs: dict[str, Log | Current] = {}
@@ -117,7 +119,8 @@ class Keeper:
         if kept is None:
             tab = Tab(self._google, self._config, title, self._owner)
             of_mode = Log if self._config.mode == "append" else Current
-            kept = of_mode(tab, self._config, self._audit)
+            journal = Journal(self._folder, title, self._world)
+            kept = of_mode(tab, self._config, self._audit, journal)
         self._tabs[title] = kept  # at the end: the last one used
         for old in list(self._tabs)[:-OPEN]:
             del self._tabs[old]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import tzinfo
+from itertools import takewhile
 from typing import Any
 
 import structlog
+from msgspec import Struct
 from msgspec.structs import replace
 
 from fleetd.event import Entry
@@ -15,6 +17,7 @@ from fleetd.sinks.sheets.audit import Audit
 from fleetd.sinks.sheets.columns import Moment, row_of
 from fleetd.sinks.sheets.config import Config
 from fleetd.sinks.sheets.grid import Request, at, block, span
+from fleetd.sinks.sheets.journal import Journal
 from fleetd.sinks.sheets.tab import Tab
 
 LOOK = 20  # rows looked at above the next one: so many may be inserted unseen
@@ -23,14 +26,24 @@ logger = structlog.get_logger()
 Row = Mapping[int, Any]
 
 
+class Above(Struct, frozen=True):
+    """The last rows before a write, by their marks and in their order, and where it went."""
+
+    next: int
+    rows: dict[str, dict[int, Any]]
+
+
 class Log:
     """One tab that grows."""
 
-    def __init__(self, tab: Tab, config: Config, audit: Audit | None) -> None:
-        self.tab = tab
+    def __init__(
+        self, tab: Tab, config: Config, audit: Audit | None, journal: Journal
+    ) -> None:
+        self.tab, self._journal = tab, journal
         self._audit = audit
         self._fields = tuple(config.columns.values())
         self._zone: tzinfo = config.zone.info
+        self._dated: set[int] = set()  # columns that hold times
 
     async def add(self, entries: Sequence[Entry], *, in_place: bool) -> int:
         """Write those that are not there yet; how many that were."""
@@ -39,13 +52,19 @@ class Log:
             await tab.open()
         if self._audit is not None:
             await self._audit.open()
+        if kept := await self._journal.load(Above):
+            await self._verify((), kept)
         fresh = await self._missing(entries, in_place=in_place)
         if not fresh:
             return 0
-        before = await self._look()
+        above = self._above(await self._look())
         rows = [self._row(entry) for entry in fresh]
+        self._dated |= {
+            n for row in rows for n, one in row.items() if isinstance(one, Moment)
+        }
+        await self._journal.keep(above)
         await self._write(rows, fresh)
-        await self._verify(rows, before)
+        await self._verify(rows, above)
         return len(fresh)
 
     # what is there already
@@ -145,51 +164,60 @@ class Log:
         await tab.flush([*growth, *cells], below)
         tab.grown(growth)
 
-    async def _verify(
-        self, rows: Sequence[Row], before: Mapping[int, list[Any]]
-    ) -> None:
+    async def _verify(self, rows: Sequence[Row], above: Above) -> None:
         """Write again, below, what rows that somebody inserted since our look moved under ours."""
         tab, column = self.tab, self.tab.layout[MARK]
-        top = max(1, tab.cursor.next - len(rows) - LOOK)
-        there = await self._marks_below(top)
         mine = {row[column]: row for row in rows}
-        old = self._kept(before, rows)
-        if mine.keys() | old.keys() <= there:
-            return
-        there = await self._marks_below(1)
-        lost = [row for mark, row in mine.items() if mark not in there]
-        gone = [mark for mark in old if mark not in there]
-        if gone == list(old)[-len(gone) :]:  # they lay right below; others were removed
-            lost = [*map(old.__getitem__, gone), *lost]
-        if lost:
-            logger.warning("moved_by_person", tab=tab.sheet.title, rows=len(lost))
-            await self._look()
-            await self._write(lost, (), moved=len(lost))
+        found = await self._marks_below(max(1, above.next - LOOK))
+        if not mine.keys() | above.rows.keys() <= set(found.values()):
+            found = await self._marks_below(1)
+            there = set(found.values())
+            lost = [self._timed(above.rows[mark]) for mark in covered(found, above)]
+            lost += [row for mark, row in mine.items() if mark not in there]
+            if lost:
+                logger.warning("moved_by_person", tab=tab.sheet.title, rows=len(lost))
+                await self._look()
+                await self._write(lost, (), moved=len(lost))
+        await self._journal.drop()
 
-    async def _marks_below(self, top: int) -> set[Any]:
+    async def _marks_below(self, top: int) -> dict[int, Any]:
         tab, column = self.tab, self.tab.layout[MARK]
         found = await tab.rows([span(tab.sheet.id, top, None, column, column + 1)])
-        return {at(row, 0) for row in found.values()}
+        return {n: at(row, 0) for n, row in found.items()}
 
-    def _kept(
-        self, before: Mapping[int, list[Any]], rows: Sequence[Row]
-    ) -> dict[Any, Row]:
-        """Our rows as they stood above the new ones, by their marks, in their order."""
-        dated = {
-            n for row in rows for n, value in row.items() if isinstance(value, Moment)
-        }
-        found: dict[Any, Row] = {}
+    def _above(self, before: Mapping[int, list[Any]]) -> Above:
+        """Our rows as they stand above the new ones."""
+        found: dict[str, dict[int, Any]] = {}
         for _, line in sorted(before.items()):
             mark = at(line, self.tab.layout[MARK])
             if Mark.read(mark):
-                found[mark] = {
-                    n: Moment(value)
-                    if n in dated and isinstance(value, int | float)
-                    else value
-                    for n in self.tab.layout.values()
-                    for value in [at(line, n)]
-                }
-        return found
+                found[mark] = {n: at(line, n) for n in self.tab.layout.values()}
+        return Above(self.tab.cursor.next, found)
+
+    def _timed(self, row: Row) -> Row:
+        """A time stays one when it was read back as a number."""
+        return {
+            n: Moment(one) if n in self._dated and type(one) in (int, float) else one
+            for n, one in row.items()
+        }
+
+
+def covered(found: Mapping[int, Any], above: Above) -> list[str]:
+    """Which of the rows above lie under ours now; those that people removed do not.
+
+    Rows that were inserted push the last ones below where we wrote: then the one before
+    those stands right above our first, where else the very last one does.
+    """
+    there = set(found.values())
+    order = list(above.rows)
+    missing = [mark for mark in order if mark not in there]
+    if above.next not in found:  # nothing was written
+        return []
+    before = found.get(above.next - 1)
+    if before in above.rows:
+        rest = order[order.index(before) + 1 :]
+        return [*takewhile(lambda mark: mark not in there, rest)]
+    return missing if before or above.next == 1 else []
 
 
 def mark_of(entry: Entry) -> Mark:

@@ -26,6 +26,7 @@ from fleetd.sinks.sheets.current import (
     repairs,
 )
 from fleetd.sinks.sheets.grid import Request, block, blocks, span
+from fleetd.sinks.sheets.journal import Journal
 from fleetd.sinks.sheets.tab import Tab
 
 MOST_ROWS = 50_000  # that are read whole at each flush
@@ -37,8 +38,10 @@ logger = structlog.get_logger()
 class Current:
     """One tab that is kept current."""
 
-    def __init__(self, tab: Tab, config: Config, audit: Audit | None) -> None:
-        self.tab = tab
+    def __init__(
+        self, tab: Tab, config: Config, audit: Audit | None, journal: Journal
+    ) -> None:
+        self.tab, self._journal = tab, journal
         self._config, self._audit = config, audit
         self._headers = tuple(config.columns)
         self._fields = tuple(config.columns.values())
@@ -96,16 +99,24 @@ class Current:
     async def _flush(self, wanted: Mapping[str, Wanted]) -> dict[int, str]:
         """Look, write, look again; what conflicts say of entries that may not be written."""
         config = self._config
+        self._dated |= {
+            name
+            for one in wanted.values()
+            for name, value in one.cells.items()
+            if isinstance(value, Moment)
+        }
+        if before := await self._journal.load(dict[str, Wanted]):
+            await self._verify(before)
         lines = await self._lines()
         changes = plan(lines, wanted, config.keys, config.conflict)
-        await self._apply(changes, lines, wanted)
         if not changes.empty:
-            written = (
-                one
-                for one in wanted.values()
-                if one.key not in refused_in(changes, config)
-            )
+            await self._journal.keep(memory_of(lines))
+            await self._apply(changes, lines, wanted)
+            refused = refused_in(changes, config)
+            written = (one for one in wanted.values() if one.key not in refused)
             await self._verify(memory_of(lines, written))
+        elif changes.conflicts:
+            await self._apply(changes, lines, wanted)
         title = self.tab.sheet.title
         return {
             wanted[one.key].stamp[2]: words.edited(title, one.header, one.theirs)
@@ -125,8 +136,6 @@ class Current:
         self, changes: Changes, lines: Sequence[Line], wanted: Mapping[str, Wanted]
     ) -> None:
         tab, cursor = self.tab, self.tab.cursor
-        if changes.empty and not changes.conflicts:
-            return
         if changes.moved:
             logger.warning("moved_by_person", tab=tab.sheet.title, rows=changes.moved)
         below = max((one.row for one in lines), default=0) + 1
@@ -163,9 +172,7 @@ class Current:
 
     def _timed(self, name: str, value: Any) -> Any:
         """A time stays one when it was read back as a number."""
-        if isinstance(value, Moment):
-            self._dated.add(name)
-        elif name in self._dated and type(value) in (int, float):
+        if name in self._dated and type(value) in (int, float):
             return Moment(value)
         return value
 
@@ -173,10 +180,11 @@ class Current:
         """Put right what people moved between our look and our write."""
         for _ in range(TRIES):
             lines = await self._lines()
+            memory = memory_of(lines, memory.values())
             changes = repairs(lines, memory, self._config.keys)
             if changes.empty:
+                await self._journal.drop()
                 return
-            memory = memory_of(lines, memory.values())
             await self._apply(changes, lines, {})
         why = (
             f"people move rows of '{self.tab.sheet.title}' as fast as they are written"
