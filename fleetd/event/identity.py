@@ -72,6 +72,8 @@ def content_of(event: Event) -> str:
 
 def lane_of(event: Event) -> int:
     """Safety for what somebody must hear now, else normal."""
+    if type(event) is Position:
+        return NORMAL
     if isinstance(event, Safety):
         urgent = event.type in URGENT or event.severity == "severe"
         return SAFETY if urgent else NORMAL
@@ -138,7 +140,8 @@ def tag_of_record(
 
 def day_of(ms: int) -> int:
     """The UTC day since 1970 as a dedupe key bears it, in two bytes."""
-    return min(max(ms // DAY_MS, 0), 0xFFFF)
+    day = ms // DAY_MS
+    return day if 0 <= day <= 0xFFFF else 0 if day < 0 else 0xFFFF
 
 
 def dedupe_key(source: str, event: Event, tag: str, day: int) -> bytes:

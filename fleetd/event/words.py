@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -12,6 +11,7 @@ MPH_PER_MPS = 2.2369362921
 MILES_PER_METRE = 1 / 1609.344
 VIN = re.compile(r"[A-HJ-NPR-Z0-9]{17}")
 DAY_MS = 86_400_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def text(value: object) -> str | None:
@@ -30,7 +30,8 @@ def vin_of(value: object) -> str | None:
 
 def millis(moment: datetime) -> int:
     """Whole milliseconds since 1970, UTC."""
-    return math.floor(moment.timestamp()) * 1000 + moment.microsecond // 1000
+    passed = moment - EPOCH
+    return (passed.days * 86_400 + passed.seconds) * 1000 + passed.microseconds // 1000
 
 
 def moment_of(ms: int) -> datetime:
