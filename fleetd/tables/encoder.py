@@ -30,6 +30,7 @@ LENGTHS: Final = struct.Struct("<II")
 MOST: Final = 256 << 20
 IDLE_S: Final = 15.0
 LOCK: Final = ".lock"
+LOCK_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 FOREVER: Final = date.min
 UNFIT = (ValueError, TypeError, OverflowError)
 
@@ -132,7 +133,7 @@ class Writer:
         self._disk, self._memory = disk, Memory()
         make(folder, disk)
         self._lock = folder / LOCK
-        self._alone = self._lock.open("wb")
+        self._alone = os.open(self._lock, LOCK_FLAGS, 0o640)
         fcntl.flock(self._alone, fcntl.LOCK_EX)
         clear(folder)
 
@@ -142,11 +143,11 @@ class Writer:
             there = self._lock.stat()
         except FileNotFoundError:
             return False
-        ours = os.fstat(self._alone.fileno())
+        ours = os.fstat(self._alone)
         return folder == str(self.folder) and there.st_ino == ours.st_ino
 
     def close(self) -> None:
-        self._alone.close()
+        os.close(self._alone)
 
     def write(self, order: Order, rows: Sequence[Row]) -> Answer:
         """Put rows into their tables; those that fit into none are rejected."""
@@ -181,7 +182,7 @@ class Writer:
         if dropped := tidy.drop_oldest(shelf, edge, self._disk):
             met.add(dropped)
         if order.tidy and len(rows) < BULK:
-            merged = tidy.merge_one(shelf, self._memory, self._disk)
+            merged = tidy.merge_one(shelf, self._disk)
             met.update([merged] if merged else ())
         catalog.note(shelf, met, str(stamp(moment_of(order.now_ms))), self._disk)
 

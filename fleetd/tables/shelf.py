@@ -133,7 +133,7 @@ class Shelf:
         self.folder, self.shape = folder, shape
         self.days = days and not shape.whole
         self.place = folder / shape.table if self.days else folder
-        self._memory, self._disk = memory, disk
+        self.memory, self._disk = memory, disk
 
     def put(self, rows: Sequence[Row], edge: date) -> set[str]:
         """Have these rows in the table, all on the disk when this returns; the days met.
@@ -168,7 +168,7 @@ class Shelf:
 
     def parts_of(self, day: str) -> list[Part]:
         """The files of a day, the one that grows last."""
-        found = (self._memory.part(path) for path in self.paths_of(day))
+        found = (self.memory.part(path) for path in self.paths_of(day))
         return [one for one in found if one is not None]
 
     def paths_of(self, day: str) -> list[Path]:
@@ -204,7 +204,7 @@ class Shelf:
             return []
         return [
             (key, at, stamp_of(wanted.rows[key]) > stamp)
-            for key, at, stamp in self._memory.keys(part).among(keys)
+            for key, at, stamp in self.memory.keys(part).among(keys)
         ]
 
     def _elsewhere(self, day: str, wanted: Wanted) -> Iterator[Change]:
@@ -272,7 +272,7 @@ class Shelf:
         if change.part is not None:
             mark = change.part.mark
             old = parts.rows_of(change.path, self.shape)
-            old_keys = self._memory.keys(change.part).batch
+            old_keys = self.memory.keys(change.part).batch
             if old.num_rows != mark.rows:
                 raise DamagedError(f"{change.path} has other rows than it says")
             data.append(parts.without(old, change.gone))
@@ -299,7 +299,7 @@ class Shelf:
         parts.put(self._disk, temp, body)
         self._disk.rename(temp, path)
         parts.flush_folder(self._disk, path.parent)
-        self._memory.wrote(path, sheaf.keys)
+        self.memory.wrote(path, sheaf.keys)
 
     def _make(self, folder: Path) -> None:
         """Make the folders of a day, below the one that was configured."""

@@ -21,7 +21,7 @@ import arro3.core as arrow
 
 from fleetd.tables import parts
 from fleetd.tables.parts import Disk, Sheaf
-from fleetd.tables.shelf import TEMP, Memory, Part, Shelf
+from fleetd.tables.shelf import TEMP, Part, Shelf
 
 MERGED: Final = 1_000_000  # rows from which on a file is not merged any more
 QUIET_S: Final = 3600.0  # a day that still changes is left alone
@@ -42,9 +42,7 @@ def drop_oldest(shelf: Shelf, edge: date, disk: Disk) -> str:
     return oldest
 
 
-def merge_one(
-    shelf: Shelf, memory: Memory, disk: Disk, quiet_s: float = QUIET_S
-) -> str:
+def merge_one(shelf: Shelf, disk: Disk, quiet_s: float = QUIET_S) -> str:
     """Merge the files of one day that is over; which one it was, if any."""
     for day in reversed(shelf.all_days()[:-1] if shelf.days else []):
         folder = shelf.place / f"date={day}"
@@ -52,7 +50,7 @@ def merge_one(
             continue
         groups = list(grouped(shelf.parts_of(day)))
         if any(len(group) > 1 for group in groups):
-            return day if merge(shelf, folder, groups, memory, disk) else ""
+            return day if merge(shelf, folder, groups, disk) else ""
     return ""
 
 
@@ -68,9 +66,7 @@ def grouped(found: Sequence[Part]) -> Iterator[list[Part]]:
         yield group
 
 
-def merge(
-    shelf: Shelf, folder: Path, groups: list[list[Part]], memory: Memory, disk: Disk
-) -> bool:
+def merge(shelf: Shelf, folder: Path, groups: list[list[Part]], disk: Disk) -> bool:
     """Make the merged day, and have it change places with the one there is."""
     fresh = shelf.folder / TEMP / f"{shelf.shape.table}-{folder.name}-merged"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -80,7 +76,7 @@ def merge(
             return False
     for number, group in enumerate(groups, 1):
         schema = parts.schema_of(shelf.shape)
-        body = parts.body_of(sheaf_of(shelf, group, memory), schema)
+        body = parts.body_of(sheaf_of(shelf, group), schema)
         parts.put(disk, fresh / f"part-{number:04d}.parquet", body)
     parts.flush_folder(disk, fresh)
     if not exchange(fresh, folder):
@@ -91,7 +87,7 @@ def merge(
     return True
 
 
-def sheaf_of(shelf: Shelf, group: Sequence[Part], memory: Memory) -> Sheaf:
+def sheaf_of(shelf: Shelf, group: Sequence[Part]) -> Sheaf:
     rows: list[arrow.RecordBatch] = []
     for part in group:
         rows.append(parts.rows_of(part.path, shelf.shape))
@@ -99,7 +95,7 @@ def sheaf_of(shelf: Shelf, group: Sequence[Part], memory: Memory) -> Sheaf:
             raise parts.DamagedError(f"{part.path} has other rows than it says")
     return Sheaf(
         tuple(rows),
-        tuple(memory.keys(part).batch for part in group),
+        tuple(shelf.memory.keys(part).batch for part in group),
         min(part.mark.first_ms for part in group),
         max(part.mark.last_ms for part in group),
     )
