@@ -614,7 +614,8 @@ def handler_of(cloud: Cloud) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(said)))
             self.end_headers()
-            self.wfile.write(said)
+            with suppress(OSError):  # whoever asked may be gone
+                self.wfile.write(said)
 
         do_GET = do_PUT = do_POST  # noqa: N815  their names
 
