@@ -48,6 +48,9 @@ UNWRITTEN: Final = {  # what the code decides where the file says nothing
     "sinks.NAME.batch": "the sink's own",
     "sinks.NAME.linger": "the sink's own",
     "sinks.NAME.start": "now for sinks that notify, else oldest",
+    "sinks.NAME (slack).timezone": "daemon.timezone",
+    "sinks.NAME (teams).timezone": "daemon.timezone",
+    "sinks.NAME (email).timezone": "daemon.timezone",
 }
 DOCS: Final = {
     "daemon.data": "the folder of the log, the lock and the control socket",

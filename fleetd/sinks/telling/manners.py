@@ -28,30 +28,26 @@ DOCS = {
 }
 
 
-class Hours(Struct, frozen=True):
+class Hours(str):
     """Hours of the day, `22:00-06:00`, over midnight too."""
 
+    __slots__ = ()
     word: ClassVar[str] = "hours"
-    begin: time
-    end: time
 
     @classmethod
     def read(cls, value: object, _base: Path) -> Hours:
         found = HOURS.fullmatch(value) if isinstance(value, str) else None
         if found is None or found[1] == found[2]:
             raise ValueError('takes hours of the day: "22:00-06:00"')
-        begin, end = (time.fromisoformat(one) for one in found.groups())
-        return cls(begin, end)
+        return cls(value)
 
     def hold(self, moment: datetime) -> bool:
         """Whether a local time is within them."""
+        begin, end = (time.fromisoformat(one) for one in self.split("-"))
         at = moment.time()
-        if self.begin < self.end:
-            return self.begin <= at < self.end
-        return at >= self.begin or at < self.end
-
-    def __str__(self) -> str:
-        return f"{self.begin:%H:%M}-{self.end:%H:%M}"
+        if begin < end:
+            return begin <= at < end
+        return at >= begin or at < end
 
 
 class Manners(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
