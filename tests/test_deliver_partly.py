@@ -48,9 +48,9 @@ async def test_what_a_request_left_goes_with_the_next(autojump_clock, tmp_path, 
 
         assert told == [["p1", "p3", "p5"], ["p0", "p2", "p4"]]
         assert house.counts() == {"delivered": 6}
-        assert house.rows("SELECT n, verdict FROM attempts") == [
-            (3, "taken"),
-            (3, "taken"),
+        assert house.rows("SELECT first, last, n, verdict FROM attempts") == [
+            (2, 6, 3, "taken"),
+            (1, 5, 3, "taken"),
         ]
 
 

@@ -327,19 +327,20 @@ class Courier:
     def _attempt(
         self, pick: Pick, batch: Batch, verdict: Verdict, seconds: float
     ) -> Attempt:
-        entries = batch.entries
-        apart, said = 0, b""
-        if isinstance(verdict, Receipt):
-            apart = len(verdict.left) + len(verdict.skipped)
-        else:
+        carried, said = batch.entries, b""
+        if not isinstance(verdict, Receipt):
             said = verdict.answer or str(verdict).encode()
+        elif verdict.left or verdict.skipped:
+            apart = {*verdict.left, *verdict.skipped}
+            carried = [one for one in carried if one.seq not in apart]
+        entries = carried or batch.entries
         return Attempt(
             sink=self.name,
             job=pick.stream.job,
             lane=pick.stream.lane,
             first=entries[0].seq,
             last=entries[-1].seq,
-            count=len(entries) - apart,
+            count=len(carried),
             verdict=WORDS[type(verdict)],
             status=verdict.status,
             ms=round(seconds * 1000),
