@@ -15,6 +15,8 @@ from fleetd.config import BaseUrl, Seconds, SinkTable
 from fleetd.event import Fault, Safety
 from fleetd.secrets import Secret
 from fleetd.sinks import load
+from fleetd.sinks.email import Config as EmailConfig
+from fleetd.sinks.email.letter import Mailbox
 from fleetd.sinks.slack import Config as SlackConfig
 from fleetd.sinks.teams import Config as TeamsConfig
 from fleetd.sinks.telling import Hours
@@ -24,6 +26,7 @@ from fleetd.when import Zone
 from fleetd.world import World, inline
 from tests.clouds.posts import HANG_UP, Cloud, Reply
 from tests.clouds.slack import CHANNEL, HOOK, TOKEN, Slack, ratelimited
+from tests.clouds.smtp import PASSWORD, USER, Smtp
 from tests.clouds.teams import HOOK as FLOW
 from tests.clouds.teams import Teams
 from tests.far_side import MORNING, FarSide, House, Watch, crash, house_in
@@ -382,6 +385,38 @@ async def test_memory_does_not_grow_with_the_backlog(autojump_clock, tmp_path, s
 
         assert all(len(text) < 1000 for text in batches)
         assert not (tmp_path / "sinks").exists()  # nothing told, nothing kept
+
+
+async def test_a_storm_is_few_mails_and_a_repeat_bears_the_same_id(
+    autojump_clock, tmp_path
+):
+    smtp = Smtp()
+    smtp.ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    smtp.says = {
+        "end": ["250", "", "451 not now", "", "250"],
+        "AUTH": ["454 later"] * 2,
+    }
+    config = EmailConfig(
+        host="127.0.0.1", port=smtp.port, user=USER, ca=tmp_path / "ca.pem",
+        password=Secret(f"plain:{PASSWORD}"), from_=Mailbox("fleetd@example.com"),
+        to=(Mailbox("ops@example.com"),), timezone=UTC,
+    )  # fmt: skip
+    try:
+        async with notices(tmp_path) as one:
+            await one.house.append(*(brake(n, f"v{n % 50}") for n in range(2000)))
+            await one.house.append(*(crash(n, f"v{n}") for n in range(5)))
+            async with one.run("email", config, Cloud()):
+                await one.house.rest()
+            assert one.house.counts() == {"delivered": 2005}
+    finally:
+        smtp.close()
+
+    ids = [str(one.mail["Message-ID"]) for one in smtp.got]
+    assert len(ids) == 5 + 2 + 2  # two answers were lost
+    assert len(set(ids)) == 5 + 2
+    subjects = [str(one.mail["Subject"]) for one in smtp.got]
+    assert all(one.startswith("Crash") for one in subjects[:-2])
+    assert subjects[-1].startswith("1 000 events: 1 000 harsh brake")
 
 
 def test_the_fake_counts_a_breach():
