@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from types import TracebackType
 from typing import Any, ClassVar, Final, TypeVar
@@ -24,29 +24,35 @@ class Mask:
     shortest: ClassVar[int] = 4
 
     def __init__(self) -> None:
-        self._texts: tuple[str, ...] = ()
-        self._bodies: tuple[bytes, ...] = ()
+        self._forms: frozenset[str] = frozenset()
+        self._texts: tuple[tuple[str, str, str], ...] = ()  # head, plain part, whole
+        self._bodies: tuple[tuple[bytes, bytes, bytes], ...] = ()
 
     def add(self, value: str) -> None:
         """Mask this value from now on; one shorter than four characters cannot be."""
         if len(value) < self.shortest:
             return
-        forms = set(self._texts)
+        forms = set(self._forms)
         for one in (value, *parts_of(value)):
             forms.update(forms_of(one))
-        self._texts = tuple(sorted(forms, key=lambda one: (-len(one), one)))
-        self._bodies = tuple(one.encode() for one in self._texts)
+        self._forms = frozenset(forms)
+        every = sorted(forms, key=lambda one: (-len(one), one))
+        self._texts = tuple((*cut(one), one) for one in every)
+        self._bodies = tuple(
+            (head.encode(), plain.encode(), whole.encode())
+            for head, plain, whole in self._texts
+        )
 
     def mask(self, text: T) -> T:
-        """The same text or bytes without a secret in it."""
+        """The same text or bytes without a secret in it, nor the half of a longer one."""
         if isinstance(text, str):
             for form in self._texts:
-                if form in text:
-                    text = text.replace(form, MASKED)
+                if form[0] in text:
+                    text = covered(text, form, MASKED)
         else:
             for body in self._bodies:
-                if body in text:
-                    text = text.replace(body, MASKED.encode())
+                if body[0] in text:
+                    text = covered(text, body, MASKED.encode())
         return text
 
     def deep(self, value: Any) -> Any:
@@ -90,18 +96,50 @@ class Mask:
 MASK: Final = Mask()  # the one of the process: a secret must be known everywhere
 
 
+def cut(form: str) -> tuple[str, str]:
+    """So much of a form tells it, since messages are cut and secrets with them; and how
+    far it goes on without what might be half an escape.
+    """
+    plain = PLAIN.match(form)
+    if plain is None or len(form) < SHORTEST_CUT or ADDRESS.match(form):
+        return form, form
+    return plain[0][: max(SHORTEST_HEAD, len(form) // 2)], plain[0]
+
+
+def covered(text: T, form: Sequence[T], masked: T) -> T:
+    """The text with the form masked, and what begins like it as far as it does."""
+    head, plain, whole = form
+    found, upto = text[:0], 0
+    while (at := text.find(head, upto)) >= 0:
+        found += text[upto:at] + masked
+        upto = at + len(head)
+        while (
+            upto - at < len(plain) and text[upto : upto + 1] == plain[upto - at :][:1]
+        ):
+            upto += 1
+        if text.startswith(whole, at):
+            upto = at + len(whole)
+    return found + text[upto:]
+
+
 def forms_of(value: str) -> Iterator[str]:
     """A value as it may be met: bare, in a URL, in JSON, in a repr, in base64."""
-    yield value
     yield from (quote(value, safe=""), quote(value), quote_plus(value))
-    yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
-    yield repr(value)[1:-1]
+    for one in (value, value.encode().decode("latin-1")):  # who knows no UTF-8
+        yield from (one, repr(one)[1:-1])
+        yield from (json.dumps(one)[1:-1], json.dumps(one, ensure_ascii=False)[1:-1])
     yield from _in_base64(value.encode())
     lines = value.splitlines()
     if len(lines) > 1:  # a key file: a traceback may show a line of it
         yield from (line for line in lines if len(line) >= SHORTEST_LINE)
 
 
+SHORTEST_CUT: Final = 14
+SHORTEST_HEAD: Final = 10
+PLAIN: Final = re.compile(r"[!#-\[\]-~]{10,}")  # neither quotes nor escapes
+ADDRESS: Final = re.compile(
+    r"/|\w+(:/|%3A%2F)"
+)  # begins as others do that are no secrets
 SHORTEST_LINE: Final = 16
 SHORTEST_CORE: Final = 8
 SHORTEST_PART: Final = 6

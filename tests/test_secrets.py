@@ -217,6 +217,7 @@ FORMS = [
     lambda one: base64.b64encode(one.encode()).decode(),
     lambda one: base64.urlsafe_b64encode(one.encode()).decode().rstrip("="),
     lambda one: f"{{'a': 'xx{one}yy'}}",
+    lambda one: json.dumps(one.encode().decode("latin-1"), ensure_ascii=False),
 ]
 
 
@@ -236,6 +237,48 @@ def test_no_form_of_a_secret_passes_the_mask(value):
         assert value not in mask.mask(said).replace("*", "")
         assert form(value) not in mask.mask(said) or form(value).strip("*") == ""
         assert form(value).encode() not in mask.mask(said.encode()) or "*" in value
+
+
+@given(
+    st.text(
+        st.characters(min_codepoint=33, max_codepoint=126), min_size=14, max_size=80
+    ),
+    st.integers(0, 80),
+    st.sampled_from(FORMS),
+)
+def test_half_a_secret_is_masked_where_a_message_was_cut(value, left, form):
+    mask = Mask()
+    mask.add(value)
+    whole = form(value)
+    said = f"said: {whole[:left]}"
+
+    for told in (mask.mask(f"{said}..."), mask.mask(f"{said}...".encode()).decode()):
+        shown = told.removeprefix("said: ").removesuffix("...")
+        known = len(shown) if whole.startswith(shown) else 0
+        assert known <= max(10, len(whole) // 2) or not plain(whole)
+
+
+def plain(text):
+    return "://" not in text and not set(text) & {'"', "\\"}
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=14), st.integers(0, 40)
+)
+def test_masking_a_part_breaks_no_json(value, left):
+    mask = Mask()
+    mask.add(value)
+    body = json.dumps({"error": f'"{value[:left]}"'}, ensure_ascii=False).encode()
+
+    assert isinstance(json.loads(mask.mask(body)), dict)
+
+
+def test_what_only_begins_like_a_secret_url_stays():
+    mask = Mask()
+    mask.add("https://hub.example/services/T0/B1/x9")
+    told = "https://hub.example/services/ answered 404"
+
+    assert mask.mask(told) == told
 
 
 @pytest.mark.parametrize("user", ["", "u", "us", "user"])
