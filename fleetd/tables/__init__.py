@@ -67,16 +67,19 @@ class Shape(Struct, frozen=True):
     whole: bool
     changes: bool
 
-    def values(self, rows: Sequence[Row]) -> Iterator[list[Any]]:
+    def values(self, rows: Sequence[Row]) -> Iterator[Sequence[Any]]:
         """The values of rows, column by column, ready for an array."""
-        found = attrgetter(*(one.where for one in self.columns))
-        for column, values in zip(
-            self.columns, zip(*map(found, rows), strict=True), strict=True
-        ):
-            made = MADE.get(column.type)
-            yield [*values] if made is None else [made(one) for one in values]
+        events = [row.event for row in rows]
+        of_event = [one for one in self.columns if one.where.startswith(EVENT)]
+        found = attrgetter(*(one.where.removeprefix(EVENT) for one in of_event))
+        told = dict(zip(of_event, zip(*map(found, events), strict=True), strict=True))
+        for column in self.columns:
+            values = told.get(column) or [*map(attrgetter(column.where), rows)]
+            make = MADE.get(column.type)
+            yield values if make is None else [*map(make, values)]
 
 
+EVENT: Final = "event."
 HEAD: tuple[Column, ...] = (
     Column("provider", "text", "provider"),
     Column("provider_vehicle_id", "text", "event.vehicle"),

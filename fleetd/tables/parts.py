@@ -12,7 +12,7 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -202,10 +202,10 @@ def batch_of(shape: Shape, rows: Sequence[Row]) -> arrow.RecordBatch:
     return arrow.RecordBatch.from_arrays(arrays, schema=schema_of(shape))
 
 
-def keyed(stamps: Iterable[tuple[int, int, int]]) -> arrow.RecordBatch:
+def keyed(*columns: Sequence[int]) -> arrow.RecordBatch:
     """Keys, revisions and seqs as a batch."""
-    columns = [arrow.Array(list(one), INT) for one in zip(*stamps, strict=True)]
-    return arrow.RecordBatch.from_arrays(columns, schema=KEYS)
+    arrays = [arrow.Array(one, INT) for one in columns]
+    return arrow.RecordBatch.from_arrays(arrays, schema=KEYS)
 
 
 def without(batch: arrow.RecordBatch, gone: set[int]) -> arrow.RecordBatch:
@@ -231,7 +231,8 @@ class Sheaf(Struct, frozen=True):
 
 def body_of(sheaf: Sheaf, schema: arrow.Schema) -> list[memoryview]:
     """A whole file: the rows, their keys unseen, the footer."""
-    whole = memoryview(made(schema, sheaf.rows))
+    plain = {name: False for name in numbers_in(schema)}
+    whole = memoryview(made(schema, sheaf.rows, column_dictionary_enabled=plain))
     keys = made(KEYS, sheaf.keys, column_encoding={"key": "plain"}, **BARE)
     length, _ = END.unpack(whole[-END.size :])
     footer = len(whole) - END.size - length
@@ -239,6 +240,12 @@ def body_of(sheaf: Sheaf, schema: arrow.Schema) -> list[memoryview]:
         sheaf.count, sheaf.first_ms, sheaf.last_ms, len(keys), zlib.crc32(keys), MAGIC
     )
     return [whole[:footer], memoryview(keys), memoryview(mark), whole[footer:]]
+
+
+def numbers_in(schema: arrow.Schema) -> list[str]:
+    """Columns whose values hardly repeat: no dictionary is faster, and smaller."""
+    fields = [schema.field(name) for name in schema.names]
+    return [one.name for one in fields if one.type == TYPES["number"]]
 
 
 BARE: Any = {"dictionary_enabled": False, "skip_arrow_metadata": True}

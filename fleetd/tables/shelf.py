@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import shutil
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ TEMP = ".tmp"
 PART = re.compile(r"part-(\d{4,9})\.parquet")
 DAY = re.compile(r"date=(\d{4}-\d\d-\d\d)")
 EPOCH = date(1970, 1, 1)
+KEY = struct.Struct("<q")
 GROWN: Final = 120_000  # rows from which on a file is left alone
 BULK: Final = 2_000  # rows at once, of a backlog: then files are left alone sooner
 GROWN_IN_BULK: Final = 20_000
@@ -280,9 +282,8 @@ class Shelf:
             low, high = min(low, mark.first_ms), max(high, mark.last_ms)
         if rows:
             data.append(parts.batch_of(self.shape, rows))
-            keys.append(
-                parts.keyed((k, *stamp_of(one)) for k, one in change.fresh.items())
-            )
+            revisions = [row.revision for row in rows]
+            keys.append(parts.keyed([*change.fresh], revisions, [r.seq for r in rows]))
         self.replace(change.path, Sheaf(tuple(data), tuple(keys), low, high))
 
     def replace(self, path: Path, sheaf: Sheaf) -> None:
@@ -336,18 +337,18 @@ def collapsed(rows: Iterable[Row]) -> dict[int, Row]:
     """One row a key, the newest."""
     found: dict[int, Row] = {}
     for row in rows:
-        key = key_of(row)
-        old = found.get(key)
-        if old is None or stamp_of(row) > stamp_of(old):
+        key = key_of(row.source, row.event.id)
+        old = found.setdefault(key, row)
+        if old is not row and stamp_of(row) > stamp_of(old):
             found[key] = row
     return found
 
 
-def key_of(row: Row) -> int:
+def key_of(source: str, ident: str) -> int:
     """What makes two copies one row, in 64 bits."""
-    name = f"{row.source}\0{row.event.id}".encode()
-    digest = hashlib.blake2b(name, digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)
+    name = f"{source}\0{ident}".encode()
+    (key,) = KEY.unpack(hashlib.blake2b(name, digest_size=8).digest())
+    return int(key)
 
 
 def stamp_of(row: Row) -> tuple[int, int]:

@@ -208,7 +208,7 @@ def test_what_somebody_else_put_there_is_left_alone(lake):
     day = lake.folder / "positions" / "date=2026-11-21"
     (day / "notes.txt").write_text("mine")
     (lake.folder / "positions" / "other").mkdir()
-    foreign = parts.made(parts.KEYS, [parts.keyed([(1, 2, 3)])])
+    foreign = parts.made(parts.KEYS, [parts.keyed([1], [2], [3])])
     (day / "part-0009.parquet").write_bytes(foreign)
 
     lake.put(*numbered(1, 2))
