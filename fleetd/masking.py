@@ -8,14 +8,17 @@ import re
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cache
 from types import TracebackType
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 from urllib.parse import quote, quote_plus, unquote
 
 T = TypeVar("T", str, bytes)
+Form: TypeAlias = "tuple[T, T, T]"  # its head, its plain part, the whole
 MASKED: Final = "***"
+GRANTS: Final = 8
 
 
 class Mask:
@@ -24,18 +27,36 @@ class Mask:
     shortest: ClassVar[int] = 4
 
     def __init__(self) -> None:
-        self._forms: frozenset[str] = frozenset()
-        self._texts: tuple[tuple[str, str, str], ...] = ()  # head, plain part, whole
-        self._bodies: tuple[tuple[bytes, bytes, bytes], ...] = ()
+        self._lasting: set[str] = set()
+        self._passing: dict[str, deque[tuple[str, ...]]] = {}
+        self._texts: tuple[Form[str], ...] = ()
+        self._bodies: tuple[Form[bytes], ...] = ()
 
-    def add(self, value: str) -> None:
-        """Mask this value from now on; one shorter than four characters cannot be."""
-        if len(value) < self.shortest:
+    def add(self, *values: str, passing: str = "") -> None:
+        """Mask these values from now on; one shorter than four characters cannot be.
+
+        Of what is granted for a while (`passing` says to whom) only the newest few
+        stay masked: sessions come and go, and fleetd stays.
+        """
+        fit = tuple(one for one in values if len(one) >= self.shortest)
+        if passing:
+            granted = self._passing.setdefault(passing, deque(maxlen=GRANTS))
+            if fit in granted:
+                return
+            granted.append(fit)
+        elif self._lasting.issuperset(fit):
             return
-        forms = set(self._forms)
-        for one in (value, *parts_of(value)):
-            forms.update(forms_of(one))
-        self._forms = frozenset(forms)
+        else:
+            self._lasting.update(fit)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Every form of every value, the longest first."""
+        forms: set[str] = set()
+        grants = (one for of in self._passing.values() for few in of for one in few)
+        for value in (*self._lasting, *grants):
+            for one in (value, *parts_of(value)):
+                forms.update(forms_of(one))
         every = sorted(forms, key=lambda one: (-len(one), one))
         self._texts = tuple((*cut(one), one) for one in every)
         self._bodies = tuple(
@@ -46,14 +67,10 @@ class Mask:
     def mask(self, text: T) -> T:
         """The same text or bytes without a secret in it, nor the half of a longer one."""
         if isinstance(text, str):
-            for form in self._texts:
-                if form[0] in text:
-                    text = covered(text, form, MASKED)
-        else:
-            for body in self._bodies:
-                if body[0] in text:
-                    text = covered(text, body, MASKED.encode())
-        return text
+            texts = [form for form in self._texts if form[0] in text]
+            return covered(text, texts, MASKED) if texts else text
+        bodies = [form for form in self._bodies if form[0] in text]
+        return covered(text, bodies, MASKED.encode()) if bodies else text
 
     def deep(self, value: Any) -> Any:
         """The same plain data without a secret in it, keys included."""
@@ -106,20 +123,27 @@ def cut(form: str) -> tuple[str, str]:
     return plain[0][: max(SHORTEST_HEAD, len(form) // 2)], plain[0]
 
 
-def covered(text: T, form: Sequence[T], masked: T) -> T:
-    """The text with the form masked, and what begins like it as far as it does."""
-    head, plain, whole = form
+def covered(text: T, forms: Sequence[Form[T]], masked: T) -> T:
+    """The text with whole forms masked first, then what begins like one."""
+    for _, _, whole in forms:
+        text = text.replace(whole, masked)
     found, upto = text[:0], 0
-    while (at := text.find(head, upto)) >= 0:
+    while places := [at for one in forms if (at := text.find(one[0], upto)) >= 0]:
+        at = min(places)
         found += text[upto:at] + masked
-        upto = at + len(head)
-        while (
-            upto - at < len(plain) and text[upto : upto + 1] == plain[upto - at :][:1]
-        ):
-            upto += 1
-        if text.startswith(whole, at):
-            upto = at + len(whole)
+        upto = at + max(shared(text, at, one) for one in forms)
     return found + text[upto:]
+
+
+def shared(text: T, at: int, form: Form[T]) -> int:
+    """How far a text goes on like a form from here; 0 where that is not even its head."""
+    head, plain, _ = form
+    if not text.startswith(head, at):
+        return 0
+    n = len(head)
+    while n < len(plain) and text[at + n : at + n + 1] == plain[n : n + 1]:
+        n += 1
+    return n
 
 
 def forms_of(value: str) -> Iterator[str]:

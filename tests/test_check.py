@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,9 +41,9 @@ NOW = datetime(2026, 11, 21, 22, 5, 3, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def _forgetful():
-    before = MASK._texts, MASK._bodies
+    before = deepcopy(vars(MASK))
     yield
-    MASK._texts, MASK._bodies = before
+    vars(MASK).update(before)
 
 
 def file(tmp_path: Path, text: str) -> Path:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -38,9 +39,9 @@ class Table(Struct, frozen=True):
 
 @pytest.fixture(autouse=True)
 def _forgetful() -> Iterator[None]:
-    before = MASK._texts, MASK._bodies
+    before = deepcopy(vars(MASK))
     yield
-    MASK._texts, MASK._bodies = before
+    vars(MASK).update(before)
     structlog.reset_defaults()
 
 
@@ -325,6 +326,29 @@ def test_the_words_of_a_secret_url_stay_readable():
     told = "hub.example took no ingest of json in /ingest"
 
     assert mask.mask(told) == told
+
+
+def test_sessions_come_and_go_and_the_mask_stays_as_small_as_it_is():
+    mask = Mask()
+    mask.add("the password itself")
+    sizes = []
+    for n in range(200):
+        mask.add(f"session-number-{n:03}", passing="north")
+        assert mask.mask(f"session-number-{n:03} ended") == "*** ended"
+        sizes.append(len(mask._texts))
+
+    assert mask.mask("the password itself") == "***"
+    assert max(sizes[100:]) < max(sizes[:100]) + 5
+
+
+def test_secrets_that_begin_alike_leave_nothing_of_each_other():
+    mask = Mask()
+    mask.add("eyJhbGciOiJIUzI1NiJ9.payload-1.signature-a")
+    mask.add("eyJhbGciOiJIUzI1NiJ9.payload-2.signature-b-and-more")
+
+    assert mask.mask("eyJhbGciOiJIUzI1NiJ9.payload-1.signature-a") == "***"
+    assert mask.mask(b"eyJhbGciOiJIUzI1NiJ9.payload-2.signa, cut") == b"***, cut"
+    assert mask.mask("eyJhbGciOiJIUzI1NiJ9.payload-3") == "***3"
 
 
 def test_a_longer_secret_is_masked_before_one_it_contains():

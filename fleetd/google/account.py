@@ -99,7 +99,7 @@ def token_of(body: bytes, now: datetime) -> Token:
         raise ValueError(
             "the token server answered something that is no token"
         ) from None
-    MASK.add(granted.access_token)
+    MASK.add(granted.access_token, passing="google")
     life = min(max(granted.expires_in, 0.0), LIFE.total_seconds())
     return Token(granted.access_token, now + timedelta(seconds=life * SHARE))
 

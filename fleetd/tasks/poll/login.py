@@ -86,8 +86,8 @@ class Logins:
         except HeldError as bad:
             await self._refused(bad)
         self._backoff.succeeded()
-        mask(grant.token)
         source = self._credential.account.source
+        mask(grant.token, source)
         logger.info("logged_in", source=source)
         ends = None if grant.expires is None else millis(grant.expires)
         kept = {"token": grant.token, "host": grant.host, "ends": ends}
@@ -140,16 +140,14 @@ class Logins:
         kept = self._credential.recall("session")
         if not kept:
             return None
-        mask(kept["token"])
+        mask(kept["token"], self._credential.account.source)
         ends: datetime | None = None
         if kept["ends"] is not None:
             ends = moment_of(kept["ends"])
         return Grant(kept["token"], kept["host"], ends)
 
 
-def mask(token: str) -> None:
+def mask(token: str, source: str) -> None:
     """Let no output show it, nor the telling parts of one that is put together."""
-    MASK.add(token)
-    for word in WORD.findall(token):
-        if any(one.isdigit() for one in word):
-            MASK.add(word)
+    words = (one for one in WORD.findall(token) if any(x.isdigit() for x in one))
+    MASK.add(token, *words, passing=source)
