@@ -26,7 +26,6 @@ LATEST_MADE = SQL(
 MARKED = SQL("COMMENT ON TABLE {table} IS {mark}")
 ADDED = SQL("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}")
 POINTED = SQL("CREATE INDEX ON {table} USING gist ({point})")
-BY_VEHICLE = SQL('CREATE INDEX ON {table} (provider_vehicle_id, "timestamp")')
 BY_TIME = SQL('CREATE INDEX ON {table} USING brin ("timestamp")')
 STAGE = SQL(
     "CREATE TEMPORARY TABLE IF NOT EXISTS {stage} ({columns}) ON COMMIT DELETE ROWS"
@@ -131,8 +130,6 @@ def made(
     ]
     if table != LATEST:
         found.append(BY_TIME.format(table=whole))
-    if shape.kind == "position" and table != LATEST:
-        found.append(BY_VEHICLE.format(table=whole))
     return found + (pointed(schema, table, gis) if gis and shape.point else [])
 
 
