@@ -181,6 +181,41 @@ def test_nothing_at_all_is_a_whole_file_too(house, tmp_path, form):
     assert [one.name for one in tmp_path.iterdir()] == [target.name]
 
 
+MEASURED = """
+import resource, sys
+from fleetd.__main__ import main
+status = main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_length_of_the_log_costs_no_memory(house, long, tmp_path, form):
+    def peak(of: Fleetd) -> int:
+        target = tmp_path / f"out.{form}"
+        words = ["-c", str(of.file), "export", "-o", str(target)]
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED, *words],
+            env={**os.environ, **of.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            check=True,
+        )
+        return int(done.stderr.split()[-1])
+
+    assert peak(long) < 1.2 * peak(house) + 10_000  # KB; a row group is 50 000 rows
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleetd]:
+    """Twenty times as many events."""
+    folder = tmp_path_factory.mktemp("long")
+    one = Fleetd(folder / "one", CONFIG, environ={"SECRET": "for a test alone"})
+    fill(one.folder / "data", 20 * EVENTS)
+    yield one
+    one.close()
+
+
 # what goes wrong
 
 
