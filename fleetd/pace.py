@@ -21,6 +21,10 @@ GUARD = 0.0125  # of a window: how much longer than the vendor's we hold it to b
 WINDOWS = (1.0, 60.0)  # seconds, in which vendors count
 HANDFUL = 10  # calls in a window
 LOOSENS = 0.0015  # of each window: by so much bunches drift apart again
+LATEST = 0.2  # seconds by which a call may be held to have come late
+LATE_SHARE = 0.004  # of the time, that may be lost by holding so
+DRIFT = 0.02  # of a step, a call: what is usual changes slowly
+MOST_UNDER_WAY = 64
 CATCH_UP = 0.25  # seconds: what is later than this is lost
 
 
@@ -102,6 +106,7 @@ class Quota(Bucket):
     more): a full bucket would bring its burst on top. It fills a little slower than that,
     or a bunch would come again with every window for ever. Where a window holds but a
     handful, the reserve comes on top: what is urgent would else wait most of a minute.
+    A call that took longer than others may have come late, and counts as that much later.
     """
 
     def __init__(
@@ -115,6 +120,8 @@ class Quota(Bucket):
         ]
         longest = max(most for _, most in self._windows) + self.reserve
         self._gone: deque[float] = deque(maxlen=longest)
+        self._usual = 0.0
+        self._allowed, self._allowed_at = LATEST, filled_at
 
     def wait(self, now: float, *, urgent: bool = False) -> float:
         at = now + super().wait(now, urgent=urgent)
@@ -128,6 +135,25 @@ class Quota(Bucket):
         wait = super().take(now, urgent=urgent)
         self._gone.append(now + wait)
         return wait
+
+    def landed(self, went: float, now: float) -> None:
+        """A call that went then has been answered.
+
+        Lateness costs of the rate: no more is allowed for than comes in with time.
+        """
+        took = now - went
+        usual, self._usual = self._usual, took  # the first may be late with all of it
+        if usual:
+            self._usual = usual = min(took, usual + DRIFT * (took - usual))
+        refill = LATE_SHARE * max(0.0, now - self._allowed_at)
+        self._allowed = min(LATEST, self._allowed + refill)
+        self._allowed_at = now
+        late = min(took - usual, self._allowed)
+        for number in range(1, min(len(self._gone), MOST_UNDER_WAY) + 1):
+            if self._gone[-number] == went:
+                self._gone[-number] += late
+                self._allowed -= late
+                return
 
 
 class Spacing:

@@ -384,3 +384,73 @@ def test_an_account_is_found_by_what_a_sink_says_of_its_config():
     assert first is again
     assert len({id(one) for one in (first, second, other)}) == 3
     assert none is None
+
+
+class SlowDisk:
+    """A store whose cursors take a while to get to the disk; `most` counts what waited."""
+
+    def __init__(self, store, seconds: float) -> None:
+        self._store, self._seconds = store, seconds
+        self.saved = 0
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    async def advance(self, read, **words):
+        await trio.sleep(self._seconds)
+        moved = await self._store.advance(read, **words)
+        self.saved += len(words["delivered"])
+        return moved
+
+
+async def test_a_disk_slower_than_the_far_side_costs_nothing_of_the_rate(
+    autojump_clock, tmp_path, far
+):
+    far.delay = lambda asked: 0.006
+    ahead = []
+    async with house_in(tmp_path, far) as house:
+        disk = SlowDisk(house.store, 0.012)
+        far.answer = lambda asked: ahead.append(len(far.taken) + 1 - disk.saved) or 200
+        await house.append(*(fix(n) for n in range(600)))
+        before = trio.current_time()
+        async with house.run(batch=1, rate=100.0, burst=10, store=disk):
+            await house.rest()
+
+        assert 600 / (far.asked[-1].at - before) >= 0.98 * 100
+        assert far.taken == ids("p", range(600))
+        assert far.most_at_once == 1
+        assert 2 <= max(ahead) <= 4  # what a crash may repeat
+        assert house.counts() == {"delivered": 600}
+        assert len(house.rows("SELECT 1 FROM attempts")) == 600
+
+
+async def test_a_stop_waits_for_every_cursor_on_its_way(autojump_clock, tmp_path, far):
+    async with house_in(tmp_path, far) as house:
+        disk = SlowDisk(house.store, 5.0)
+        await house.append(*(fix(n) for n in range(20)))
+        async with house.run(batch=1, store=disk):
+            await house.until(lambda: len(far.taken) == 4)
+        sent = len(far.taken)
+
+        assert 4 <= sent < 20
+        assert house.store.cursor("ops", 0) == sent
+
+
+async def test_a_slow_disk_repeats_nothing_and_keeps_the_order_of_parallel_requests(
+    autojump_clock, tmp_path, far
+):
+    """Other reasons to look at the log come while a cursor is on its way."""
+    far.delay = lambda asked: 0.003 * (1 + len(far.asked) % 7)
+    async with house_in(tmp_path, far) as house:
+        disk = SlowDisk(house.store, 0.011)
+        await house.append(*(fix(n, f"v{n % 9}") for n in range(300)))
+        async with house.run(batch=2, parallel=4, rate=1000.0, burst=10, store=disk):
+            for n in range(300, 360):
+                await house.append(fix(n, f"v{n % 9}"))
+                await trio.sleep(0.007)
+            await house.rest()
+
+        assert len(far.taken) == 360
+        for one in range(9):
+            mine = [id_ for id_ in far.taken if int(id_[1:]) % 9 == one]
+            assert mine == ids("p", range(one, 360, 9))

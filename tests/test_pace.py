@@ -10,7 +10,7 @@ from email.utils import format_datetime
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetd.pace import (
@@ -93,6 +93,31 @@ def test_no_second_and_no_minute_of_a_quota_holds_more_than_the_limit(
         most += reserve if most < 10 else 0
         counts = (i + 1 - bisect_left(went, one - span) for i, one in enumerate(went))
         assert max(counts) <= most
+
+
+@given(st.floats(0.001, 0.3), st.integers(0, 299))
+def test_a_call_that_came_late_is_counted_when_it_may_have_come(late, number):
+    """Answers take 1 ms, this one more: the way there may have taken all of that."""
+    quota, now, there = Quota(50.0, 10, reserve=1), 0.0, []
+    for n in range(300):
+        now += quota.take(now)
+        took = late if n == number else 0.001
+        there.append(now + min(took, 0.19))
+        quota.landed(now, now + took)
+        now += took
+
+    assert max(n + 1 - bisect_left(there, at - 1.0) for n, at in enumerate(there)) <= 50
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.floats(0.001, 1.0), min_size=1, max_size=50))
+def test_answers_that_take_now_long_now_short_cost_no_more_than_2_percent(lates):
+    quota, now = Quota(50.0, 10, reserve=1), 0.0
+    for n in range(9000):
+        now += quota.take(now)
+        quota.landed(now, now + lates[n % len(lates)])
+
+    assert 9000 / now >= 50 * 0.98
 
 
 @given(rates, st.integers(2, 20), st.integers(0, 3))
@@ -328,7 +353,7 @@ def test_departures_that_leave_late_and_out_of_order_keep_to_the_limit(limit, da
         )
 
 
-@given(limits, st.lists(st.floats(0, 0.003), min_size=1, max_size=30))
+@given(limits, st.lists(st.floats(0, 0.002), min_size=1, max_size=30))
 def test_sleeps_that_overshoot_lose_nothing_of_the_rate(limit, lates):
     count = 600
     went = depart(limit, lates, {}, count)

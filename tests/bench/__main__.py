@@ -10,7 +10,7 @@ import msgspec
 from tests.bench.options import parse
 from tests.bench.report import Report
 
-NAMES = ("intake", "latency", "restart", "readback", "big", "disk", "poll")
+NAMES = ("intake", "latency", "restart", "readback", "big", "disk", "poll", "drain", "deliver")
 
 
 def main() -> int:

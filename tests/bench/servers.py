@@ -108,27 +108,30 @@ def fleetd(folder: Path, setup: Setup, *, wait: bool = True) -> Iterator[Running
     """Run the daemon with everything on: signature, dedupe, raw kept, ledger, one file sink or more sinks."""
     with ExitStack() as stack:
         hole = stack.enter_context(black_hole(setup.hole_status))
-        port, status_port = free_port(), free_port()
-        file = folder / "fleetd.toml"
-        file.write_text(config(folder, setup, port, status_port, hole))
-        command = [sys.executable, "-m", "fleetd", "-c", str(file), "run"]
-        child = stack.enter_context(process(command, folder, setup))
+        sinks = sinks_of(folder, setup, hole)
+        yield stack.enter_context(fleetd_with(folder, setup, sinks, wait=wait))
+
+
+@contextmanager
+def fleetd_with(
+    folder: Path, setup: Setup, sinks: str, *, wait: bool = True
+) -> Iterator[Running]:
+    """The same with sinks of the caller's own, as the config file has them."""
+    port, status_port = free_port(), free_port()
+    file = folder / "fleetd.toml"
+    head = CONFIG.format(folder=folder, setup=setup, port=port, status_port=status_port)
+    file.write_text(head + sinks)
+    command = [sys.executable, "-m", "fleetd", "-c", str(file), "run"]
+    with process(command, folder, setup) as child:
         if wait:
             wait_for_port(port, child, folder)
         yield Running("fleetd", port, (child.pid,), folder, status_port)
 
 
-def config(folder: Path, setup: Setup, port: int, status_port: int, hole: int) -> str:
-    parts = [CONFIG, *[FILE] * setup.files, *[HUB] * setup.hubs]
+def sinks_of(folder: Path, setup: Setup, hole: int) -> str:
+    parts = [*[FILE] * setup.files, *[HUB] * setup.hubs]
     return "".join(
-        part.format(
-            folder=folder,
-            setup=setup,
-            port=port,
-            status_port=status_port,
-            hole=hole,
-            number=number,
-        )
+        part.format(folder=folder, setup=setup, hole=hole, number=number)
         for number, part in enumerate(parts)
     )
 

@@ -33,6 +33,7 @@ CROWDED_EVERY = 60.0
 AGAIN = 0.0  # a time gone by: look again at once
 TOO_MANY = 429
 MOST_ROWS = 1000
+BEHIND = 3  # requests whose cursor is on its way to the disk while the next ones go
 WORDS = {
     Receipt: "taken",
     TransientError: "later",
@@ -61,8 +62,8 @@ class Courier:
         for stream in self._live if plan.notifies else ():
             stream.digest = self._digest
         self._standing = Standing(name, store, world, health, self._live, self._digest)
-        self._flying = 0
-        self._hands: trio.Nursery | None = None
+        self._flying = 0  # requests without an answer
+        self._unsaved = 0  # answered, and the cursor not yet on the disk
 
     def _stream(self, lane: int, job: int) -> Stream:
         return Stream(
@@ -72,14 +73,10 @@ class Courier:
 
     async def run(self) -> None:
         """Deliver for ever."""
-        if self.plan.parallel == 1:
-            await self._loop()
-            return
-        async with trio.open_nursery() as hands:  # requests, each of other vehicles
-            self._hands = hands
-            await self._loop()
+        async with trio.open_nursery() as hands:
+            await self._loop(hands)
 
-    async def _loop(self) -> None:
+    async def _loop(self, hands: trio.Nursery) -> None:
         while True:
             if self._rests():
                 self._say_rest()
@@ -87,7 +84,7 @@ class Courier:
             bell = self._store.bell(self.name)  # before we look: what comes is not lost
             found = await self._next()
             if isinstance(found, Pick):
-                await self._send(found)
+                self._send(found, hands)
                 continue
             with trio.move_on_at(found):
                 await bell.wait()
@@ -97,7 +94,7 @@ class Courier:
         if self._store.paused(self.name):
             return True
         waiting = (self._store.waiting(self.name, lane) for lane in (NORMAL, SAFETY))
-        busy = self._flying or self._digest.count or any(waiting)
+        busy = self._flying or self._unsaved or self._digest.count or any(waiting)
         return not (busy or self._store.replays(self.name))
 
     def _say_rest(self) -> None:
@@ -134,7 +131,8 @@ class Courier:
             self._store.nudged.discard(self.name)
             standing.try_now(now)
         doubtful = standing.held or any(one.doubtful for one in self._live)
-        if self._flying >= (1 if doubtful else self.plan.parallel):
+        most = 1 if doubtful else self.plan.parallel
+        if self._flying >= most or self._flying + self._unsaved >= most + BEHIND:
             return NEVER  # until one comes back
         urgent = self._store.waiting(self.name, SAFETY) > 0
         wait = self._tokens.wait(now, urgent=urgent)
@@ -158,13 +156,13 @@ class Courier:
     async def _of_stream(self, stream: Stream, now: float) -> Pick | float:
         if stream.unsaved_until > now:
             return stream.unsaved_until
-        if stream.unsaved:
+        if stream.unsaved_until:  # the disk was full: what is decided comes first
             await self._settle(stream, [])
         if stream.bucket and (wait := stream.bucket.wait(now)):
             return now + wait
         standing = self._standing
         found = await stream.next(now, standing.takes, front=standing.front)
-        if isinstance(found, Pick) or stream.move() is None:
+        if isinstance(found, Pick) or stream.alone.locked() or stream.move() is None:
             return found
         await self._settle(stream, [])  # over what is not for us, damaged or too old
         await standing.remember()
@@ -183,7 +181,7 @@ class Courier:
 
     # sending
 
-    async def _send(self, pick: Pick) -> None:
+    def _send(self, pick: Pick, hands: trio.Nursery) -> None:
         now = trio.current_time()
         self._tokens.take(now, urgent=pick.stream.lane == SAFETY)
         if pick.stream.bucket:
@@ -192,27 +190,28 @@ class Courier:
         self._flying += 1
         if not self._standing.held:
             self._health.say("sending")
-        if self._hands is None:
-            await self._carry(pick)
-        else:
-            self._hands.start_soon(self._carry, pick)
+        hands.start_soon(self._carry, pick, now)
 
-    async def _carry(self, pick: Pick) -> None:
-        """Write, judge and move the cursor as one: a stop waits for all three."""
+    async def _carry(self, pick: Pick, began: float) -> None:
+        """Write, judge and move the cursor as one: a stop waits for all three.
+
+        Once the answer is judged the next request may go: it need not wait for a disk.
+        """
         with trio.CancelScope(shield=True):
-            began = trio.current_time()
             batch = self._batch(pick)
             verdict = await self._hand_over(batch)
             now = trio.current_time()
-            self._flying -= 1
+            self._tokens.landed(began, now)
             pick.track.busy = False
             self._judge(pick, verdict, now)
             attempt = self._attempt(pick, batch, verdict, now - began)
+            self._flying, self._unsaved = self._flying - 1, self._unsaved + 1
+            self._store.ring(self.name)
             await self._settle(pick.stream, [attempt] if attempt.count else [])
             await self._standing.remember()
+            self._unsaved -= 1
         self.tell(self.name, attempt.verdict, now - began)
-        if self._hands is not None:
-            self._store.ring(self.name)
+        self._store.ring(self.name)
 
     def _batch(self, pick: Pick) -> Batch:
         tried, job = pick.tried, pick.stream.job
@@ -351,16 +350,25 @@ class Courier:
 
     async def _settle(self, stream: Stream, attempts: Sequence[Attempt]) -> None:
         """Bring the cursor up to what is decided, with the attempts that led there."""
+        stream.unsaved.extend(attempts)
+        stream.judged += 1
+        mine = stream.judged
         async with stream.alone:
-            stream.unsaved.extend(attempts)
+            if stream.saved >= mine:
+                return  # one step may be for all that was judged meanwhile
+            judged = stream.judged
+            rows, stream.unsaved = stream.unsaved[-MOST_ROWS:], []
             try:
-                await self._step(stream)
+                await self._step(stream, rows)
             except FullError as full:  # decided is decided: nothing is sent twice
+                stream.unsaved[:0] = rows
                 stream.unsaved_until = trio.current_time() + FULL_EVERY
                 self._health.say("waiting", str(full))
+            else:
+                stream.unsaved_until, stream.saved = 0.0, judged
 
-    async def _step(self, stream: Stream) -> None:
-        move, rows = stream.move(), stream.unsaved[-MOST_ROWS:]
+    async def _step(self, stream: Stream, rows: Sequence[Attempt]) -> None:
+        move = stream.move()
         moved = move is not None and await self._store.advance(
             move.read,
             upto=move.upto,
@@ -375,8 +383,6 @@ class Courier:
             await self._store.attempted(rows)
         if move is not None and not moved:
             stream.reset()
-        stream.unsaved = []
-        stream.unsaved_until = 0.0
 
 
 def key_of(name: str, generation: int, entries: Sequence[Entry]) -> str:

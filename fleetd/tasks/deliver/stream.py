@@ -51,6 +51,7 @@ class Stream:
     ) -> None:  # fmt: skip
         self.name, self.lane, self.job = name, lane, job
         self.alone = trio.Lock()  # one step of the cursor at a time
+        self.judged = self.saved = 0  # answers, and those whose cursor is on the disk
         self.unsaved: list[Attempt] = []
         self.unsaved_until = 0.0
         self.bucket: Bucket | None = None
@@ -95,8 +96,8 @@ class Stream:
 
     async def next(self, now: float, takes: int, *, front: bool) -> Pick | float:
         """A request that may go now, else when to ask again."""
-        if self._cursor() != self.after:
-            self.reset()
+        if not self.alone.locked() and self._cursor() != self.after:
+            self.reset()  # else it is our own step, on the disk and not yet noted
         if now < self._not_before:
             return self._not_before
         if (wait := self._linger(now)) > now:

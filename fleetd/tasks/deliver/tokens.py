@@ -65,3 +65,8 @@ class Tokens:
         """The far side says it is too much."""
         for one in self._buckets:
             one.cut(now)
+
+    def landed(self, went: float, now: float) -> None:
+        """The request that went then has been answered."""
+        for one in self._buckets:
+            one.landed(went, now)
