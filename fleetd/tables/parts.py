@@ -13,7 +13,6 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,19 +71,16 @@ class Keys:
         column: Any = self.batch.column(name)
         return memoryview(column.buffer()).cast("q")
 
-    @cached_property
-    def _where(self) -> dict[int, int]:
-        return {key: at for at, key in enumerate(self.column("key"))}
-
     def among(self, wanted: set[int]) -> Iterator[tuple[int, int, tuple[int, int]]]:
         """Those wanted that are here: the key, its row, its (revision, seq)."""
-        found = wanted.intersection(self.column("key"))
+        keys = self.column("key")
+        found = wanted.intersection(keys)
         if not found:
             return
         revisions, seqs = self.column("revision"), self.column("seq")
-        for key in found:
-            at = self._where[key]
-            yield key, at, (revisions[at], seqs[at])
+        for at, key in enumerate(keys):
+            if key in found:
+                yield key, at, (revisions[at], seqs[at])
 
 
 class Mark(Struct, frozen=True):

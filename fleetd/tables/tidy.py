@@ -23,7 +23,7 @@ from fleetd.tables import parts
 from fleetd.tables.parts import Disk, Sheaf
 from fleetd.tables.shelf import TEMP, Part, Shelf
 
-MERGED: Final = 1_000_000  # rows from which on a file is not merged any more
+MERGED: Final = 500_000  # rows from which on a file is not merged any more
 QUIET_S: Final = 3600.0  # a day that still changes is left alone
 HERE: Final = -100  # AT_FDCWD
 EXCHANGE: Final = 2
@@ -68,12 +68,12 @@ def grouped(found: Sequence[Part]) -> Iterator[list[Part]]:
 
 def merge(shelf: Shelf, folder: Path, groups: list[list[Part]], disk: Disk) -> bool:
     """Make the merged day, and have it change places with the one there is."""
+    ours = {part.path for group in groups for part in group}
+    if not ours.issuperset(folder.iterdir()) or not can_exchange(shelf.folder / TEMP):
+        return False  # what somebody else put there stays there
     fresh = shelf.folder / TEMP / f"{shelf.shape.table}-{folder.name}-merged"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(0o750)
-    for other in folder.iterdir():  # what somebody else put there stays there
-        if other not in {part.path for group in groups for part in group}:
-            return False
     for number, group in enumerate(groups, 1):
         schema = parts.schema_of(shelf.shape)
         body = parts.body_of(sheaf_of(shelf, group), schema)
@@ -99,6 +99,17 @@ def sheaf_of(shelf: Shelf, group: Sequence[Part]) -> Sheaf:
         min(part.mark.first_ms for part in group),
         max(part.mark.last_ms for part in group),
     )
+
+
+def can_exchange(place: Path) -> bool:
+    """Whether the filesystem can do it at all, before anything is made for it."""
+    one, other = place / "one", place / "other"
+    one.mkdir(exist_ok=True)
+    other.mkdir(exist_ok=True)
+    done = exchange(one, other)
+    one.rmdir()
+    other.rmdir()
+    return done
 
 
 def exchange(one: Path, other: Path) -> bool:
