@@ -227,7 +227,7 @@ class Sheaf(Struct, frozen=True):
 
 def body_of(sheaf: Sheaf, schema: arrow.Schema) -> list[memoryview]:
     """A whole file: the rows, their keys unseen, the footer."""
-    plain = {name: False for name in numbers_in(schema)}
+    plain = dict.fromkeys(numbers_in(schema), False)
     whole = memoryview(made(schema, sheaf.rows, column_dictionary_enabled=plain))
     keys = made(KEYS, sheaf.keys, column_encoding={"key": "plain"}, **BARE)
     length, _ = END.unpack(whole[-END.size :])
