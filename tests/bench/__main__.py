@@ -10,7 +10,17 @@ import msgspec
 from tests.bench.options import parse
 from tests.bench.report import Report
 
-NAMES = ("intake", "latency", "restart", "readback", "big", "disk", "poll", "drain", "deliver")
+NAMES = (
+    "intake",
+    "latency",
+    "restart",
+    "readback",
+    "big",
+    "disk",
+    "poll",
+    "drain",
+    "deliver",
+)
 
 
 def main() -> int:
