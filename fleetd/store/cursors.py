@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
@@ -16,6 +17,7 @@ from fleetd.store.log import Tx
 from fleetd.store.moves import Attempt, Burial, Read
 from fleetd.store.places import LANES
 from fleetd.store.rows import spread
+from fleetd.store.small import Keep
 from fleetd.store.totals import HOUR_MS
 
 ADVANCE_JOB = (
@@ -33,6 +35,7 @@ DEAD = (
     " answer, body) VALUES (?, ?, ?, ?, ?, '', x'', ?, ?, ?, x'')"
 )
 ANSWER_BYTES = 2048
+Kept: TypeAlias = tuple[str, Mapping[str, Any]]
 STEP = 20_000  # seqs that one commit may skip
 
 
@@ -47,6 +50,7 @@ class Advance(Struct, frozen=True):
     damaged: Sequence[int]
     attempts: Sequence[Attempt]
     now_ms: int
+    keep: Kept | None = None
 
     def apply(self, tx: Tx) -> bool:
         read = self.read
@@ -54,6 +58,8 @@ class Advance(Struct, frozen=True):
         if not (self._move_job(tx) if read.job else self._move(tx)):
             return False
         attempted(tx, self.attempts)
+        if self.keep is not None:
+            Keep(*self.keep).apply(tx)
         if read.job:
             Settled(
                 read.sink, self.delivered, self.skipped, self.buried, self.now_ms

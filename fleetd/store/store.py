@@ -14,7 +14,7 @@ import trio
 from fleetd.directory import Directory
 from fleetd.event import LANES, Entry, millis
 from fleetd.store import small
-from fleetd.store.cursors import STEP, Advance, Attempted, Skip
+from fleetd.store.cursors import STEP, Advance, Attempted, Kept, Skip
 from fleetd.store.files import Readers, Reservation, Space, write_down
 from fleetd.store.jobs import (
     AddJob,
@@ -180,14 +180,14 @@ class Store:
     async def advance(
         self, read: Read, *, upto: int | None = None, delivered: Sequence[Entry] = (),
         skipped: Sequence[tuple[Entry, str]] = (), buried: Sequence[Burial] = (),
-        attempts: Sequence[Attempt] = (),
+        attempts: Sequence[Attempt] = (), keep: Kept | None = None,
     ) -> bool:  # fmt: skip
-        """Move a cursor over what is decided; False if another hand moved it."""
+        """Move a cursor over what is decided, and keep a state; False if it moved before."""
         end = read.upto if upto is None else upto
         damaged = [seq for seq in read.damaged if seq <= end]
         move = Advance(
             read, end, delivered, skipped, buried, damaged, attempts,
-            millis(self.world.now()),
+            millis(self.world.now()), keep,
         )  # fmt: skip
         moved: bool = await self.writer.join(move)
         return moved

@@ -10,7 +10,7 @@ import httpx
 
 from fleetd.event import AnyEvent, Entry, Position, Safety, lane_of, millis
 from fleetd.sinks.contract import Batch
-from fleetd.tasks.deliver.courier import key_of
+from fleetd.tasks.deliver.keys import key_of
 from fleetd.world import World, inline
 
 DAY = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -18,6 +17,7 @@ from fleetd.sinks.contract import Batch, Receipt, Write
 from fleetd.store import Attempt, Burial, Store
 from fleetd.store.dead import crowded
 from fleetd.tasks.deliver.digest import Digest
+from fleetd.tasks.deliver.keys import digest_of, key_of
 from fleetd.tasks.deliver.plan import PATIENCE, Plan
 from fleetd.tasks.deliver.standing import Standing, Watcher
 from fleetd.tasks.deliver.stream import Pick, Stream
@@ -28,7 +28,6 @@ from fleetd.world import World
 logger = structlog.get_logger()
 Verdict: TypeAlias = "Receipt | TransientError | RejectedError | HeldError"
 FULL_EVERY = 10.0  # seconds between tries to move a cursor on a full disk
-DIGEST_EVERY = 60.0
 CROWDED_EVERY = 60.0
 AGAIN = 0.0  # a time gone by: look again at once
 TOO_MANY = 429
@@ -53,12 +52,11 @@ class Courier:
         self.tell: Callable[[str, str, float], None] = lambda *_: None
         self._write, self._store, self._world = write, store, world
         self._health = health
-        now = trio.current_time()
         self._line = lines_of(store).line
         self._tokens = Tokens(plan, account)
         self._live = [self._stream(SAFETY, 0), self._stream(NORMAL, 0)]
         self._jobs: dict[int, Stream] = {}
-        self._digest, self._digest_at = Digest(plan.max_age, world.now), now
+        self._digest = Digest(plan.max_age, world.now, world.chance)
         for stream in self._live if plan.notifies else ():
             stream.digest = self._digest
         self._standing = Standing(name, store, world, health, self._live, self._digest)
@@ -119,10 +117,10 @@ class Courier:
             return now + wait
         if not self._digest.count or found == AGAIN:
             return found
-        if now >= self._digest_at:  # first what happened meanwhile, then what happens
+        if now >= self._digest.due_at:  # what happened meanwhile, then what happens
             await self._send_digest()
             return AGAIN
-        return found if isinstance(found, Pick) else min(found, self._digest_at)
+        return found if isinstance(found, Pick) else min(found, self._digest.due_at)
 
     def _gate(self, now: float) -> float:
         """From when on a request may go at all: hands, patience, tokens."""
@@ -162,8 +160,10 @@ class Courier:
             return now + wait
         standing = self._standing
         found = await stream.next(now, standing.takes, front=standing.front)
-        if isinstance(found, Pick) or stream.alone.locked() or stream.move() is None:
+        idle = not isinstance(found, Pick) and stream.move() is not None
+        if stream.alone.locked() or not (idle or stream.sifted):
             return found
+        stream.sifted = False
         await self._settle(stream, [])  # over what is not for us, damaged or too old
         await standing.remember()
         return AGAIN
@@ -241,10 +241,10 @@ class Courier:
             if isinstance(verdict, HeldError):
                 self._standing.hold(str(verdict), now)
             elif isinstance(verdict, TransientError):
-                self._standing.later(str(verdict), verdict.after, now)
-                self._digest_at = now + (verdict.after or DIGEST_EVERY)
+                self._unwell(verdict, now)
+                self._digest.failed(now, verdict.after)
             else:
-                self._digest.clear()
+                self._digest.told(now)
             await self._standing.remember()
         word = WORDS[type(verdict)]
         logger.info("digest_sent", sink=self.name, verdict=word, text=text)
@@ -300,15 +300,18 @@ class Courier:
         self._standing.refuses(str(error), seqs, now, probe=tried.probe)
 
     def _later(self, pick: Pick, error: TransientError, now: float) -> None:
-        if error.status == TOO_MANY:
-            self._tokens.cut(now)
         held = self._standing.held
         pick.stream.fell(now)
-        self._standing.later(str(error), error.after, now)
+        self._unwell(error, now)
         takes = self._standing.takes
         if not held and pick.track.later(pick.tried, error, now, takes):
             self._bury(pick, pick.tried.entries, error, "stuck: ")
             pick.track.took(pick.tried.entries)
+
+    def _unwell(self, error: TransientError, now: float) -> None:
+        if error.status == TOO_MANY:
+            self._tokens.cut(now)
+        self._standing.later(str(error), error.after, now)
 
     def _bury(
         self, pick: Pick, entries: Sequence[Entry],
@@ -369,6 +372,7 @@ class Courier:
 
     async def _step(self, stream: Stream, rows: Sequence[Attempt]) -> None:
         move = stream.move()
+        old = move.too_old if move is not None else ()
         moved = move is not None and await self._store.advance(
             move.read,
             upto=move.upto,
@@ -376,23 +380,13 @@ class Courier:
             skipped=move.skipped,
             buried=move.buried,
             attempts=rows,
+            keep=self._standing.with_old(old) if old else None,
         )
         if move is not None and moved:
             stream.moved(move)
+            if old:
+                self._standing.passed_old(old)
         elif rows:
             await self._store.attempted(rows)
         if move is not None and not moved:
             stream.reset()
-
-
-def key_of(name: str, generation: int, entries: Sequence[Entry]) -> str:
-    """The same for every repeat of the same entries to the same sink."""
-    ids = "\n".join([  # a list: a generator costs half as much again
-        f"{one.source}\t{one.event.kind}\t{one.event.id}\t{one.revision}"
-        for one in entries
-    ])  # fmt: skip
-    return digest_of(f"{name}\n{generation}\n{ids}")
-
-
-def digest_of(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

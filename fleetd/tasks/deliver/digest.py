@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 from fleetd.event import SAFETY, Entry, millis, moment_of
+from fleetd.pace import Backoff
 
 SAFETY_AGE = 86_400.0
 LABELS = 64  # kept; a text names the first few
 NAMED = 8
 TOO_OLD = "too_old"
+APART = 900.0  # seconds between two digests: old data that trickles in is no storm
 
 
 class Digest:
-    """What was too old to ring for one by one, summed up until it is told."""
+    """What was too old to ring for one by one, summed up until it is told.
 
-    def __init__(self, max_age: float, now: Callable[[], datetime]) -> None:
+    It holds what the cursor has passed, and nothing else: kept in the same step, an entry
+    is told of once, whatever happens.
+    """
+
+    def __init__(
+        self, max_age: float, now: Callable[[], datetime], chance: random.Random
+    ) -> None:
         self._age_ms = int(max_age * 1000)
         self._safety_ms = int(max(max_age, SAFETY_AGE) * 1000)
         self._now = now
+        self._backoff = Backoff(chance)
+        self.due_at = 0.0
         self.count = self._first_ms = self._last_ms = 0
         self._labels: Counter[str] = Counter()
 
@@ -57,10 +68,21 @@ class Digest:
             f"{grouped(self.count)} {events} from {days} while offline: {named}{more}"
         )
 
-    def clear(self) -> None:
-        """It was told."""
+    def told(self, now: float) -> None:
+        """It was sent: the next begins."""
         self.count = self._first_ms = self._last_ms = 0
         self._labels.clear()
+        self._backoff.succeeded()
+        self.due_at = now + APART
+
+    def failed(self, now: float, after: float | None) -> None:
+        """It could not be sent now."""
+        self.due_at = now + (after or self._backoff.failed())
+
+    def hurry(self, now: float) -> None:
+        """The far side takes something again."""
+        if self._backoff.failures:
+            self.due_at = min(self.due_at, now)
 
     def kept(self) -> dict[str, Any] | None:
         """For a restart in between."""
@@ -68,6 +90,14 @@ class Digest:
             return None
         span_ms = [self._first_ms, self._last_ms]
         return {"count": self.count, "span_ms": span_ms, "labels": dict(self._labels)}
+
+    def with_(self, entries: Sequence[Entry]) -> dict[str, Any] | None:
+        """What is to be kept once these are passed as well."""
+        more = Digest(0, self._now, random.Random())  # noqa: S311  it draws nothing
+        if kept := self.kept():
+            more.restore(kept)
+        more.add(entries)
+        return more.kept()
 
     def restore(self, kept: dict[str, Any]) -> None:
         self.count = kept["count"]

@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from fleetd.errors import FullError
-from fleetd.event import millis
+from fleetd.event import Entry, millis
 from fleetd.masking import MASK
 from fleetd.pace import LONGEST_ASKED, Meter
 from fleetd.store import Store
@@ -66,6 +66,7 @@ class Standing:
         if self.held:
             logger.info("sink_released", sink=self.name)
         self.held = ""
+        self._digest.hurry(now)
         self._health.rate_per_s = self._meter.add(count, now)
         self._health.beat()
         self._health.say("sending")
@@ -118,6 +119,23 @@ class Standing:
 
     async def remember(self) -> None:
         """Keep what a restart should know; most answers change nothing of it."""
+        value = self._value(self._digest.kept())
+        if value == self._kept:
+            return
+        with suppress(FullError):  # it will be kept when there is room
+            await self._store.remember(f"sink:{self.name}", value or None)
+            self._kept = value
+
+    def with_old(self, entries: Sequence[Entry]) -> tuple[str, dict[str, Any]]:
+        """What to keep in the step by which the cursor passes what is too old to tell."""
+        return f"sink:{self.name}", self._value(self._digest.with_(entries))
+
+    def passed_old(self, entries: Sequence[Entry]) -> None:
+        """That step is on the disk."""
+        self._digest.add(entries)
+        self._kept = self._value(self._digest.kept())
+
+    def _value(self, digest: dict[str, Any] | None) -> dict[str, Any]:
         value: dict[str, Any] = {}
         left = self._not_before - trio.current_time()
         if self.held:
@@ -126,10 +144,6 @@ class Standing:
             value["not_before_ms"] = millis(self._world.now()) + ceil(left * 1000)
         if again := {str(one.lane): one.upper for one in self._streams if one.upper}:
             value["again"] = again
-        if self._digest.count:
-            value["digest"] = self._digest.kept()
-        if value == self._kept:
-            return
-        with suppress(FullError):  # it will be kept when there is room
-            await self._store.remember(f"sink:{self.name}", value or None)
-            self._kept = value
+        if digest:
+            value["digest"] = digest
+        return value

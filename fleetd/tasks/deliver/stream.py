@@ -41,6 +41,11 @@ class Move(Struct, frozen=True):
     buried: Sequence[Burial]
     passed: int
 
+    @property
+    def too_old(self) -> list[Entry]:
+        """What goes into a digest."""
+        return [entry for entry, why in self.skipped if why == TOO_OLD]
+
 
 class Stream:
     """Entries read and not yet passed by the cursor, spread over tracks by vehicle."""
@@ -62,6 +67,7 @@ class Stream:
         self._not_before = 0.0
         self._breaker = Breaker(chance)
         self.digest: Digest | None = None  # where what is too old goes
+        self.sifted = False  # something was too old since the last step
         self.reset()
 
     def reset(self) -> None:
@@ -125,7 +131,7 @@ class Stream:
             old = [] if track.busy else digest.old(track.queue)
             if old:
                 track.drop(old)
-                digest.add(old)
+                self.sifted = True
                 for entry in old:
                     self._decided[entry.seq] = TOO_OLD
 
