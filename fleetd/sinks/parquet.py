@@ -10,6 +10,7 @@ before its time, the same batch goes to the next one.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import subprocess
@@ -36,6 +37,7 @@ from fleetd.world import World
 EXTRA: Final = "pip install 'fleetd[parquet]'"
 PROGRAM: Final = "fleetd.tables.encoder"
 DAY_S: Final = 86_400
+PIPE: Final = 1 << 20  # bytes under way to it
 IDLE_S: Final = 10.0  # after which a process is not asked again: it may be about to end
 WITHIN_S: Final = 25.0  # for one batch; the engine gives it 30
 HEAD: Final = Layout("<II")
@@ -104,6 +106,10 @@ class Encoder:
             stderr=self._noise,
             bufsize=0,
         )
+
+        assert self._child.stdin is not None
+        with suppress(OSError):  # as much as an ordinary user may have
+            fcntl.fcntl(self._child.stdin.fileno(), fcntl.F_SETPIPE_SZ, PIPE)
 
     def ask(self, parts: Sequence[bytes], steady: Callable[[], float]) -> bytes:
         """Send a batch and read the answer; raises `LostError` or `TimeoutError`."""

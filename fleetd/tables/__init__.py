@@ -67,19 +67,29 @@ class Shape(Struct, frozen=True):
     whole: bool
     changes: bool
 
-    def values(self, rows: Sequence[Row]) -> Iterator[Sequence[Any]]:
-        """The values of rows, column by column, ready for an array."""
+    def values(
+        self, rows: Sequence[Row], ms: Sequence[int] = ()
+    ) -> Iterator[Sequence[Any]]:
+        """The values of rows, column by column, ready for an array.
+
+        `ms` are their times where somebody worked them out already.
+        """
         events = [row.event for row in rows]
         of_event = [one for one in self.columns if one.where.startswith(EVENT)]
         found = attrgetter(*(one.where.removeprefix(EVENT) for one in of_event))
         told = dict(zip(of_event, zip(*map(found, events), strict=True), strict=True))
         for column in self.columns:
+            if ms and column.where == AT:
+                pairs = zip(told[column], ms, strict=True)
+                yield [None if at is None else one * 1000 for at, one in pairs]
+                continue
             values = told.get(column) or [*map(attrgetter(column.where), rows)]
             make = MADE.get(column.type)
             yield values if make is None else [*map(make, values)]
 
 
 EVENT: Final = "event."
+AT: Final = "event.at"
 HEAD: tuple[Column, ...] = (
     Column("provider", "text", "provider"),
     Column("provider_vehicle_id", "text", "event.vehicle"),

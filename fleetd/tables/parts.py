@@ -189,12 +189,12 @@ def array_of(column: Column, values: Sequence[Any]) -> arrow.Array:
     return arrow.Array(values, TYPES[column.type])
 
 
-def batch_of(shape: Shape, rows: Sequence[Row]) -> arrow.RecordBatch:
+def batch_of(
+    shape: Shape, rows: Sequence[Row], ms: Sequence[int] = ()
+) -> arrow.RecordBatch:
     """Rows as a batch of the table's columns."""
-    arrays = [
-        array_of(column, values)
-        for column, values in zip(shape.columns, shape.values(rows), strict=True)
-    ]
+    told = zip(shape.columns, shape.values(rows, ms), strict=True)
+    arrays = [array_of(column, values) for column, values in told]
     return arrow.RecordBatch.from_arrays(arrays, schema=schema_of(shape))
 
 

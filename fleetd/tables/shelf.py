@@ -8,13 +8,14 @@ sees each key once at most, and rows that are there already change nothing at al
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -29,10 +30,10 @@ TEMP = ".tmp"
 PART = re.compile(r"part-(\d{4,9})\.parquet")
 DAY = re.compile(r"date=(\d{4}-\d\d-\d\d)")
 EPOCH = date(1970, 1, 1)
-KEY = struct.Struct("<q")
+to_key = struct.Struct("<q").unpack
 GROWN: Final = 120_000  # rows from which on a file is left alone
 BULK: Final = 2_000  # rows at once, of a backlog: then files are left alone sooner
-GROWN_IN_BULK: Final = 20_000
+GROWN_IN_BULK: Final = 15_000
 APART_MS: Final = 600_000  # two copies of one fix have the same time, give or take this
 AROUND: Final = 7  # days in which an event is looked for whose time was changed
 MOST_KEYS: Final = 2_000_000  # kept in memory, of the files used last
@@ -101,15 +102,20 @@ def signed(path: Path) -> tuple[int, ...]:
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
-class Wanted(Struct, frozen=True):
+class Wanted:
     """Rows that are to be in one day, by key, and their times."""
 
-    rows: dict[int, Row]
-    ms: dict[int, int]
+    def __init__(self) -> None:
+        self.rows: dict[int, Row] = {}
+        self.ms: dict[int, int] = {}
+
+    @cached_property
+    def _span(self) -> tuple[int, int]:
+        return min(self.ms.values()), max(self.ms.values())
 
     def between(self, low: int, high: int) -> set[int]:
         """The keys of those with a time in there, both ends included."""
-        first, last = min(self.ms.values()), max(self.ms.values())
+        first, last = self._span
         if last < low or first > high:
             return set()
         if low <= first and last <= high:
@@ -144,11 +150,12 @@ class Shelf:
         """
         days: dict[int, Wanted] = {}
         for key, row in collapsed(rows).items():
-            ms = moment(row)
+            at = row.event.at
+            ms = row.received_ms if at is None else millis(at)
             number = ms // DAY_MS if self.days else 0
             wanted = days.get(number)
             if wanted is None:
-                wanted = days[number] = Wanted({}, {})
+                wanted = days[number] = Wanted()
             wanted.rows[key], wanted.ms[key] = row, ms
         met = set()
         for number in sorted(days):
@@ -198,10 +205,9 @@ class Shelf:
 
     def _hits(self, part: Part, wanted: Wanted) -> list[tuple[int, int, bool]]:
         """Keys of the rows wanted that a file has: key, row, whether ours is newer."""
-        keys = set(wanted.rows)
-        if self.shape.kind == "position":
-            low, high = part.mark.first_ms - APART_MS, part.mark.last_ms + APART_MS
-            keys = wanted.between(low, high)
+        low, high = part.mark.first_ms - APART_MS, part.mark.last_ms + APART_MS
+        of_time = self.shape.kind == "position"
+        keys = wanted.between(low, high) if of_time else set(wanted.rows)
         if not keys:
             return []
         return [
@@ -281,7 +287,8 @@ class Shelf:
             keys.append(parts.without(old_keys, change.gone))
             low, high = min(low, mark.first_ms), max(high, mark.last_ms)
         if rows:
-            data.append(parts.batch_of(self.shape, rows))
+            times = [ms[key] for key in change.fresh]
+            data.append(parts.batch_of(self.shape, rows, times))
             revisions = [row.revision for row in rows]
             keys.append(parts.keyed([*change.fresh], revisions, [r.seq for r in rows]))
         self.replace(change.path, Sheaf(tuple(data), tuple(keys), low, high))
@@ -334,31 +341,20 @@ def clear(folder: Path) -> None:
 
 
 def collapsed(rows: Iterable[Row]) -> dict[int, Row]:
-    """One row a key, the newest."""
+    """One row a key, the newest; a key is 64 bits of a hash over (source, id)."""
     found: dict[int, Row] = {}
     for row in rows:
-        key = key_of(row.source, row.event.id)
+        name = f"{row.source}\0{row.event.id}".encode()
+        (key,) = to_key(blake2b(name, digest_size=8).digest())
         old = found.setdefault(key, row)
         if old is not row and stamp_of(row) > stamp_of(old):
             found[key] = row
     return found
 
 
-def key_of(source: str, ident: str) -> int:
-    """What makes two copies one row, in 64 bits."""
-    name = f"{source}\0{ident}".encode()
-    (key,) = KEY.unpack(hashlib.blake2b(name, digest_size=8).digest())
-    return int(key)
-
-
 def stamp_of(row: Row) -> tuple[int, int]:
     """Which copy is newer."""
     return row.revision, row.seq
-
-
-def moment(row: Row) -> int:
-    at = row.event.at
-    return row.received_ms if at is None else millis(at)
 
 
 FAR = 1 << 62
