@@ -16,10 +16,11 @@ from fleetd.errors import (
     PayloadError,
 )
 from fleetd.event import Vehicle
-from fleetd.providers.contract import Ask, Feed, Page, Provider, Turn
+from fleetd.providers.contract import Feed, Page, Provider, Turn
 from fleetd.store import Store
 from fleetd.tasks.budget import Budgets
 from fleetd.tasks.poll import Account, Credential, Plan, open_credential, plans_of
+from fleetd.tasks.poll.page import read
 from fleetd.tasks.poll.wire import UNREADABLE, UnreadableError
 from fleetd.world import World
 
@@ -116,7 +117,7 @@ class Caller:
             return Heard(feed.name, records=-1)
         try:
             answer = await self._credential.ask(ask, scope=feed.scope)
-            page = read(feed, ask, answer.body, turn)
+            page = read(feed.unpack, ask, answer.body, turn)
         except AbsentError:
             return Heard(feed.name)
         except HeldError as bad:
@@ -139,14 +140,6 @@ class Caller:
             vehicles=known,
             tags=self._credential.account.tags,
         )
-
-
-def read(feed: Feed, ask: Ask, body: bytes, turn: Turn) -> Page:
-    try:
-        return feed.unpack(ask, body, turn)
-    except UNREADABLE as bad:
-        why = str(bad) if isinstance(bad, PayloadError) else repr(bad)
-        raise UnreadableError(f"{ask.path}: {why}", body) from bad
 
 
 def vehicles_in(provider: Provider, page: Page) -> Iterator[str]:

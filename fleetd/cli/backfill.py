@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from fleetd import config
 from fleetd.cli import _client, _show
@@ -25,5 +26,8 @@ def main(chosen: argparse.Namespace) -> int:
     if chosen.json:
         _show.document(found)
     else:
-        print(f"{chosen.source}: backfill {found['job']} is under way: fleetd jobs")
+        sys.stderr.write(f"{found['window']}\n")
+        asked = f" by {found['call']}" if found["call"] else ""
+        said = f"{_show.many(found['pieces'])} windows of {found['feed']}{asked}"
+        print(f"{chosen.source}: backfill {found['job']} asks for {said}: fleetd jobs")
     return 0

@@ -18,9 +18,13 @@ LONGEST = 200
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE")
     parser.add_argument("feed", metavar="FEED")
-    parser.add_argument("-n", type=int, metavar="COUNT", help="how many records; 20")
+    parser.add_argument(
+        "-n", type=int, metavar="COUNT", help="how many records at most; 20"
+    )
     parser.add_argument("--since", metavar="WHEN", help="device time; the last hour")
-    parser.add_argument("--vehicle", metavar="ID", help="for feeds asked by vehicle")
+    parser.add_argument(
+        "--vehicle", metavar="NAME", help="of feeds asked vehicle by vehicle"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 

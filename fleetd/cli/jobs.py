@@ -27,7 +27,7 @@ def main(chosen: argparse.Namespace) -> int:
         if chosen.json:
             _show.lines(found)
         elif not found:
-            print("no jobs; `fleetd replay` makes one")
+            print("no jobs; `fleetd backfill` and `fleetd replay` make them")
         else:
             _show.table(HEADS, [row_of(job) for job in found], "rlllrr")
         return 0

@@ -16,6 +16,7 @@ from fleetd.cli._show import many, span
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("vehicle", metavar="VEHICLE")
+    parser.add_argument("--source", metavar="NAME", help="only what it told; or a,b")
     parser.add_argument("--sink", metavar="NAME", help="only what this sink did")
     parser.add_argument("--since", metavar="WHEN", help="by arrival; since midnight")
     parser.add_argument("--json", action="store_true", help="one JSON document")
@@ -23,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(chosen: argparse.Namespace) -> int:
     house = config.load(chosen.config)
-    params = _show.params(chosen, ("vehicle", "sink", "since"))
+    params = _show.params(chosen, ("vehicle", "source", "sink", "since"))
     found = _client.reader(house).get("/api/why", params)
     if chosen.json:
         _show.document(found)

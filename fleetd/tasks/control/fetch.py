@@ -18,7 +18,9 @@ from fleetd.errors import (
 from fleetd.event import KINDS, AnyEvent, Entry, Record, lane_of, line_of
 from fleetd.providers.contract import Ask, Feed, Page, Turn, UnpackPage
 from fleetd.store import Append
-from fleetd.tasks.control.backfill import feed_of
+from fleetd.store.look import Filter
+from fleetd.store.units import narrowed
+from fleetd.tasks.control.backfill import feed_of, past_of
 from fleetd.tasks.control.order import Order, known
 from fleetd.tasks.intake import take_in
 from fleetd.tasks.poll import Credential
@@ -40,11 +42,9 @@ async def fetch(board: Board, order: Order) -> dict[str, Any]:
     if credential is None:
         raise UsageError(f"{source} is not polled: it has no `token` to ask with")
     if credential.held:
-        raise UsageError(credential.held)
-    asked, records = await _walk(
-        credential, feed, _turn(board, order, source, feed),
-        most=min(order.number("n") or USUAL, MOST),
-    )  # fmt: skip
+        raise FleetdError(credential.held)
+    turn = await _turn(board, order, source, feed)
+    asked, records = await _walk(credential, feed, turn, most=_most(order))
     taken = take_in(  # read as it would be for the log, and not put there
         arrival_of(credential, board.store, board.clock),
         records,
@@ -64,17 +64,29 @@ async def fetch(board: Board, order: Order) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _turn(board: Board, order: Order, source: str, feed: Feed) -> Turn:
+def _most(order: Order) -> int:
+    """How many records are wanted."""
+    typed = order.number("n")
+    if typed is not None and typed < 1:
+        raise UsageError("-n takes a whole number above zero")
+    return min(typed or USUAL, MOST)
+
+
+async def _turn(board: Board, order: Order, source: str, feed: Feed) -> Turn:
     """From the moment typed up to now through the feed's past, or as if it were new."""
     now, typed = board.world.now(), order.text("since", "")
     zone = board.house.daemon.timezone.info
     since = when.resolve(typed, now, zone) if typed else None
+    if since and (feed.listing or feed.snapshot):
+        past_of(board.providers[source], feed, source)
     by_vehicle = feed.past.parts if since and feed.past else feed.parts
     vehicle = order.text("vehicle", "")
+    if vehicle and not by_vehicle:
+        raise UsageError(f"{feed.name} of {source} is not asked by vehicle")
     return Turn(
         now, None, since or now - max(feed.begins or HOUR, HOUR),
         now if since and feed.past else None,
-        part=_part(board, source, vehicle) if by_vehicle else "",
+        part=await _part(board, source, vehicle) if by_vehicle else "",
         vehicles=board.store.directory.ids(source, "vehicle"),
         tags=board.credentials[source].account.tags,
     )  # fmt: skip
@@ -111,12 +123,19 @@ async def _page(
         raise FleetdError(f"{question.path}: {bad}") from bad
 
 
-def _part(board: Board, source: str, typed: str) -> str:
+async def _part(board: Board, source: str, typed: str) -> str:
     """The vehicle to ask about, where the vendor wants to be asked vehicle by vehicle."""
     vehicles = board.store.directory.ids(source, "vehicle")
     if not vehicles:
         raise UsageError(f"{source}: no vehicle is known yet")
-    return known(typed, vehicles, "vehicle id") if typed else vehicles[0]
+    if not typed or typed in vehicles:
+        return typed or vehicles[0]
+    wanted = Filter(sources=frozenset({source}), vehicle=typed)
+    found = await board.store.reading(lambda reader: narrowed(reader.db, wanted))
+    meant = sorted(one for _, one in found.units or () if one in vehicles)
+    if not meant:
+        raise UsageError(f"{source} has told of no vehicle {typed!r}")
+    return meant[0]
 
 
 def _line(credential: Credential, event: AnyEvent, taken: Append) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Console:
         hooks = self._board.providers[self._source].hooks
         if hooks is None:
             raise UsageError(
-                f"{self.title} has no API for its webhooks: make it by hand"
+                f"{self.title} has no API for its webhooks: that is done by hand"
             )
         return hooks
 

@@ -24,22 +24,13 @@ Answer = Callable[[Asked, apsw.Connection], Any]
 
 def wanted(asked: Asked, db: apsw.Connection) -> Filter:
     """The filter that was typed, its vehicle looked up."""
-    kinds = _listed(asked.get("kind"))
+    kinds = asked.listed("kind")
     for kind in kinds:
         if kind not in KINDS[1:]:
             raise UsageError(f"no kind {kind!r}; there are: {', '.join(KINDS[1:])}")
-    sources = _listed(asked.get("source"))
-    known = {name for name, _ in look.source_names(db).values()}
-    for source in sources:
-        if source not in known and source not in asked.house.sources:
-            there = ", ".join(sorted(known)) or "none"
-            raise UsageError(f"no source {source!r}; there are: {there}")
+    sources = asked.sources(name for name, _ in look.source_names(db).values())
     found = Filter(kinds, sources, asked.get("vehicle"))
     return units.narrowed(db, found)
-
-
-def _listed(text: str) -> frozenset[str]:
-    return frozenset(one.strip() for one in text.split(",") if one.strip())
 
 
 def bounds(asked: Asked, db: apsw.Connection) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from msgspec import Struct
@@ -36,6 +36,20 @@ class Asked(Struct, frozen=True):
         if not text.isascii() or not text.isdigit() or len(text) > 18:
             raise UsageError(f"{name}={text!r} is no whole number")
         return int(text)
+
+    def listed(self, name: str) -> frozenset[str]:
+        """A parameter that is a list: a,b."""
+        words = (one.strip() for one in self.get(name).split(","))
+        return frozenset(one for one in words if one)
+
+    def sources(self, known: Iterable[str]) -> frozenset[str]:
+        """The sources it is narrowed to; none: all."""
+        there, found = {*known}, self.listed("source")
+        for source in found:
+            if source not in there and source not in self.house.sources:
+                names = ", ".join(sorted(there)) or "none"
+                raise UsageError(f"no source {source!r}; there are: {names}")
+        return found
 
     @property
     def limit(self) -> int:

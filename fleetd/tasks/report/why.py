@@ -13,7 +13,7 @@ import msgspec
 from fleetd.errors import UsageError
 from fleetd.event import Entry, line_of, millis, stamp
 from fleetd.store import stats, units
-from fleetd.store.look import Filter, same
+from fleetd.store.look import Filter, same, source_names
 from fleetd.store.places import PLACES, taking_in
 from fleetd.store.trail import Trail, quality, trail
 from fleetd.store.units import Unit
@@ -31,7 +31,7 @@ def answer(asked: Asked, db: apsw.Connection) -> dict[str, Any]:
     if sink and sink not in asked.house.sinks:
         there = ", ".join(asked.house.sinks) or "none"
         raise UsageError(f"no sink {sink!r}; there are: {there}")
-    found = meant(db, typed)
+    found = meant(asked, db, typed)
     zone = asked.house.daemon.timezone.info
     today = asked.now.astimezone(zone).replace(
         hour=0, minute=0, second=0, microsecond=0
@@ -54,10 +54,11 @@ def answer(asked: Asked, db: apsw.Connection) -> dict[str, Any]:
         }
 
 
-def meant(db: apsw.Connection, typed: str) -> list[Unit]:
+def meant(asked: Asked, db: apsw.Connection, typed: str) -> list[Unit]:
     """The vehicles that a typed name fits, or `UsageError` with the nearest ones."""
-    narrow = units.narrowed(db, Filter(vehicle=typed))
-    every = units.units(db)
+    sources = asked.sources(name for name, _ in source_names(db).values())
+    narrow = units.narrowed(db, Filter(vehicle=typed, sources=sources))
+    every = [one for one in units.units(db) if not sources or one.source in sources]
     found = [one for one in every if (one.source, one.id) in (narrow.units or ())]
     if found:
         return found[:MOST_UNITS]
