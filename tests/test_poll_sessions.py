@@ -249,7 +249,9 @@ async def test_no_output_shows_a_session(autojump_clock, tmp_path):
 
 
 def test_the_telling_parts_of_a_session_put_together_are_masked_and_names_are_not():
-    mask('{"database":"acme_haulage_company","sessionId":"kM3qZ81xYt5Rw20pLs"}', "north")
+    mask(
+        '{"database":"acme_haulage_company","sessionId":"kM3qZ81xYt5Rw20pLs"}', "north"
+    )
 
     assert MASK.mask("kM3qZ81xYt5Rw20pLs") == "***"
     assert MASK.mask("acme_haulage_company") == "acme_haulage_company"

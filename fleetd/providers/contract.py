@@ -255,7 +255,9 @@ class Provider(Struct, frozen=True):
     session: Session | None = None
     judge: Callable[[Ask, Answer], None] | None = None
     limits: Limits = Limits()
-    patience: float = 30.0  # seconds an answer may take to go on, unless the config says
+    patience: float = (
+        30.0  # seconds an answer may take to go on, unless the config says
+    )
     whoami: Probe | None = None
     hooks: Hooks | None = None
     secret_fields: frozenset[str] = frozenset()

@@ -43,9 +43,7 @@ def config_of(cloud: Cloud, **keys: Any) -> Config:
 
 
 @asynccontextmanager
-async def sink(
-    cloud: Cloud, place: str = "", **keys: Any
-) -> AsyncIterator[Write]:
+async def sink(cloud: Cloud, place: str = "", **keys: Any) -> AsyncIterator[Write]:
     """The sink as it is after a start."""
     world = World(chance=random.Random(7), in_thread=inline, threads=False)
     async with SINK.open(config_of(cloud, **keys), world, place) as write:
