@@ -184,14 +184,14 @@ class Cloud:
         self._know(headers.get("Authorization", ""), write)
         self._count(write)
         kind, _, after = self.fault(call).partition(" ")
-        if kind == "late":
+        if kind == "late" and write:
             threading.Timer(
                 self.late, self._apply, (method, path, query, given, write)
             ).start()
             raise LostError
         if not kind or after:
             found = self._do(method, path, query, given, write)
-        if kind == "reset":
+        if kind in {"reset", "late"}:
             raise LostError
         if kind:
             return int(kind), error(int(kind), WORDS[kind], f"told to answer {kind}")

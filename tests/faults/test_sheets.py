@@ -96,7 +96,7 @@ class Sheet:
 
     def settle(self, within: float = 200) -> None:
         def is_idle() -> bool:
-            with suppress(ConnectionRefusedError):  # its status port opens a bit later
+            with suppress(ConnectionRefusedError, KeyError):  # it says so a bit later
                 return self.daemon.waiting() == 0
             return False
 

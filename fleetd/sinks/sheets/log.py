@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import tzinfo
 from itertools import takewhile
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from fleetd.errors import TransientError
 from fleetd.event import Entry
 from fleetd.google import MARK, Mark, key_of
 from fleetd.sinks.sheets.audit import Audit
@@ -20,17 +21,19 @@ from fleetd.sinks.sheets.grid import Request, at, block, span
 from fleetd.sinks.sheets.journal import Journal
 from fleetd.sinks.sheets.tab import Tab
 
+TRIES = 4  # to put right what people move while we write
 LOOK = 20  # rows looked at above the next one: so many may be inserted unseen
 
 logger = structlog.get_logger()
-Row = Mapping[int, Any]
+Row: TypeAlias = dict[int, Any]
 
 
 class Above(Struct, frozen=True):
-    """The last rows before a write, by their marks and in their order, and where it went."""
+    """The last rows before a write, by their marks and in their order, and which it was."""
 
+    n: int
     next: int
-    rows: dict[str, dict[int, Any]]
+    rows: dict[str, Row]
 
 
 class Log:
@@ -43,6 +46,7 @@ class Log:
         self._audit = audit
         self._fields = tuple(config.columns.values())
         self._zone: tzinfo = config.zone.info
+        self._doubtful: dict[str, Row] = {}  # above a write that may arrive yet
         self._dated: set[int] = set()  # columns that hold times
 
     async def add(self, entries: Sequence[Entry], *, in_place: bool) -> int:
@@ -52,20 +56,71 @@ class Log:
             await tab.open()
         if self._audit is not None:
             await self._audit.open()
-        if kept := await self._journal.load(Above):
-            await self._verify((), kept)
+        await self._recover()
         fresh = await self._missing(entries, in_place=in_place)
-        if not fresh:
-            return 0
-        above = self._above(await self._look())
         rows = [self._row(entry) for entry in fresh]
         self._dated |= {
             n for row in rows for n, one in row.items() if isinstance(one, Moment)
         }
-        await self._journal.keep(above)
-        await self._write(rows, fresh)
-        await self._verify(rows, above)
+        if rows:
+            await self._place({row[tab.layout[MARK]]: row for row in rows}, fresh)
         return len(fresh)
+
+    async def _recover(self) -> None:
+        """Look again where we wrote last and could not; put back what that covered."""
+        kept = await self._journal.load(Above)
+        if kept is None:
+            return
+        if kept.n == self.tab.cursor.n:  # that write did not arrive, or not yet
+            self._doubtful = kept.rows
+            return
+        found = await self._marks_below(1)
+        if gone := {mark: kept.rows[mark] for mark in covered(found, kept, None)}:
+            await self._place({}, (), gone, kept.n)
+        await self._journal.drop()
+
+    async def _place(
+        self, new: dict[str, Row], entries: Collection[Entry],
+        old: dict[str, Row] | None = None, since: int | None = None,
+    ) -> None:  # fmt: skip
+        """Write rows below the last one until all of them stand there, and all others too.
+
+        `old` are rows of ours that were covered; they are kept on our disk until then.
+        """
+        old, moved = old or {}, len(old or {})
+        for _ in range(TRIES):
+            above = self._above(await self._look())
+            since = above.n if since is None else since
+            rows_kept = {**self._doubtful, **old, **above.rows}
+            await self._journal.keep(Above(since, above.next, rows_kept))
+            rows = [*map(self._timed, old.values()), *new.values()]
+            await self._write(rows, entries, moved)
+            entries, self._doubtful = (), {}  # ours arrived: no other one will
+            old, new = await self._lost(old, new, above)
+            moved = len(old) + len(new)
+            if not moved:
+                await self._journal.drop()
+                return
+            logger.warning("moved_by_person", tab=self.tab.sheet.title, rows=moved)
+        why = (
+            f"people move rows of '{self.tab.sheet.title}' as fast as they are written"
+        )
+        raise TransientError(why, counts=False)
+
+    async def _lost(
+        self, old: dict[str, Row], new: dict[str, Row], above: Above
+    ) -> tuple[dict[str, Row], dict[str, Row]]:
+        """What does not stand there after a write: rows that others were pushed over."""
+        mine = {**old, **new}
+        found = await self._marks_below(max(1, above.next - LOOK))
+        if mine.keys() | above.rows.keys() <= set(found.values()):
+            return {}, {}
+        found = await self._marks_below(1)
+        there = set(found.values())
+        gone = covered(found, above, next(iter(mine)))
+        old = {mark: row for mark, row in old.items() if mark not in there}
+        old |= {mark: above.rows[mark] for mark in gone}
+        return old, {mark: row for mark, row in new.items() if mark not in there}
 
     # what is there already
 
@@ -164,22 +219,6 @@ class Log:
         await tab.flush([*growth, *cells], below)
         tab.grown(growth)
 
-    async def _verify(self, rows: Sequence[Row], above: Above) -> None:
-        """Write again, below, what rows that somebody inserted since our look moved under ours."""
-        tab, column = self.tab, self.tab.layout[MARK]
-        mine = {row[column]: row for row in rows}
-        found = await self._marks_below(max(1, above.next - LOOK))
-        if not mine.keys() | above.rows.keys() <= set(found.values()):
-            found = await self._marks_below(1)
-            there = set(found.values())
-            lost = [self._timed(above.rows[mark]) for mark in covered(found, above)]
-            lost += [row for mark, row in mine.items() if mark not in there]
-            if lost:
-                logger.warning("moved_by_person", tab=tab.sheet.title, rows=len(lost))
-                await self._look()
-                await self._write(lost, (), moved=len(lost))
-        await self._journal.drop()
-
     async def _marks_below(self, top: int) -> dict[int, Any]:
         tab, column = self.tab, self.tab.layout[MARK]
         found = await tab.rows([span(tab.sheet.id, top, None, column, column + 1)])
@@ -187,12 +226,12 @@ class Log:
 
     def _above(self, before: Mapping[int, list[Any]]) -> Above:
         """Our rows as they stand above the new ones."""
-        found: dict[str, dict[int, Any]] = {}
+        found: dict[str, Row] = {}
         for _, line in sorted(before.items()):
             mark = at(line, self.tab.layout[MARK])
             if Mark.read(mark):
                 found[mark] = {n: at(line, n) for n in self.tab.layout.values()}
-        return Above(self.tab.cursor.next, found)
+        return Above(self.tab.cursor.n, self.tab.cursor.next, found)
 
     def _timed(self, row: Row) -> Row:
         """A time stays one when it was read back as a number."""
@@ -202,17 +241,18 @@ class Log:
         }
 
 
-def covered(found: Mapping[int, Any], above: Above) -> list[str]:
+def covered(found: Mapping[int, Any], above: Above, first: Any) -> list[str]:
     """Which of the rows above lie under ours now; those that people removed do not.
 
     Rows that were inserted push the last ones below where we wrote: then the one before
-    those stands right above our first, where else the very last one does.
+    those stands right above our first, where else the very last one does. Where that is
+    not to be seen any more, all that is missing counts: better twice than never.
     """
     there = set(found.values())
     order = list(above.rows)
     missing = [mark for mark in order if mark not in there]
-    if above.next not in found:  # nothing was written
-        return []
+    if first is None or found.get(above.next) != first:
+        return missing
     before = found.get(above.next - 1)
     if before in above.rows:
         rest = order[order.index(before) + 1 :]

@@ -105,12 +105,13 @@ class Current:
             for name, value in one.cells.items()
             if isinstance(value, Moment)
         }
-        if before := await self._journal.load(dict[str, Wanted]):
+        before = await self._journal.load(dict[str, Wanted]) or {}
+        if before:
             await self._verify(before)
         lines = await self._lines()
         changes = plan(lines, wanted, config.keys, config.conflict)
         if not changes.empty:
-            await self._journal.keep(memory_of(lines))
+            await self._journal.keep(memory_of(lines, before.values()))
             await self._apply(changes, lines, wanted)
             refused = refused_in(changes, config)
             written = (one for one in wanted.values() if one.key not in refused)
