@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +51,16 @@ def test_rounds_end_and_leave_nothing_out(lookback, longest, pages, slow, rounds
             covered = max(covered, until)
         assert covered >= began.replace(microsecond=0)
         now += rest
+
+
+def test_a_round_looks_back_once_and_as_far_as_it_is_told():
+    three = 3 * DAY
+    _, bookmark, _ = walk(None, MORNING, three, DAY, pages=1, slow=timedelta(0))
+    later = MORNING + 5 * DAY
+    asked, _, _ = walk(bookmark, later, three, DAY, pages=2, slow=timedelta(0))
+
+    edges = [MORNING + n * DAY for n in range(-3, 6)]
+    assert list(dict.fromkeys(asked)) == list(pairwise(edges))
 
 
 @given(pages=st.integers(2, 5), slow=st.timedeltas(timedelta(seconds=1), DAY))

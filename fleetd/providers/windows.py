@@ -1,8 +1,8 @@
 """Windows of time that a feed walks through: where it stands, as a bookmark's text.
 
-A round reads from the bookmark (less the look-back) to now, in windows no longer than
-the vendor allows, each page by page; the bookmark says window and page, so that a
-restart goes on with the very next page.
+A round reads from where the last one ended (less the look-back) to now, in windows no
+longer than the vendor allows, each page by page; the bookmark says window and page, so
+that a restart goes on with the very next page.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Window(Struct, frozen=True, array_like=True):
     """Half-open [since, until); `page` is the vendor's own token for where it goes on.
 
     `last` says that it reached to the edge when it was begun: nothing waits after it,
-    however long its pages take.
+    however long its pages take. What comes after it is another round.
     """
 
     since: datetime
@@ -53,8 +53,8 @@ def window(
         return stands
     if stands is None or stands.until > turn.now + SLACK:
         since = turn.since or turn.now - begins
-    elif turn.until is None:  # half a window at most, so that each goes on
-        since = stands.until - min(turn.lookback, longest / 2)
+    elif turn.until is None and stands.last:
+        since = stands.until - turn.lookback
     else:
         since = stands.until
     since = max(since, EARLIEST if oldest is None else turn.now - oldest)
@@ -72,7 +72,7 @@ def went_on(asked: Window, page: str | None, turn: Turn) -> tuple[str, bool]:
     last = is_last(asked, turn)
     if page is not None:
         return written(Window(asked.since, asked.until, page, last)), True
-    return written(Window(asked.since, asked.until)), not last
+    return written(Window(asked.since, asked.until, None, last)), not last
 
 
 def is_last(asked: Window, turn: Turn) -> bool:

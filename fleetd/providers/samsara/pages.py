@@ -180,7 +180,8 @@ class Stream(Struct, frozen=True):
     def ask(self, turn: Turn) -> Ask:
         stand = marked(turn.bookmark, _stand)
         if stand is None or not begun(stand):
-            stand = Stand(stamp(turn.since or turn.now - self.begins) or "")
+            since = max(turn.since or turn.now - self.begins, turn.now - KEPT)
+            stand = Stand(stamp(since) or "")
         params = dict(self.fixed) | {"startTime": stand.start}
         if stand.after:
             params["after"] = stand.after
