@@ -8,13 +8,15 @@ from weakref import WeakKeyDictionary
 from fleetd.event import Entry, render
 
 KEPT = 4096  # lines; the sinks that keep up read the same stretch of the log
+KEPT_BYTES = 8 << 20
 
 
 class Lines:
     """The last lines rendered of one log, by seq: what stands there never changes."""
 
-    def __init__(self, kept: int = KEPT) -> None:
-        self._kept = kept // 2
+    def __init__(self, kept: int = KEPT, most: int = KEPT_BYTES) -> None:
+        self._kept, self._most = kept // 2, most // 2
+        self._bytes = 0  # of the new ones
         self._new: dict[int, bytes] = {}
         self._old: dict[int, bytes] = {}
 
@@ -24,8 +26,9 @@ class Lines:
         line = self._new.get(seq) or self._old.get(seq)
         if line is None:
             line = self._new[seq] = render(entry)
-            if len(self._new) >= self._kept:
-                self._old, self._new = self._new, {}
+            self._bytes += len(line)
+            if len(self._new) >= self._kept or self._bytes >= self._most:
+                self._old, self._new, self._bytes = self._new, {}, 0
         return line
 
 

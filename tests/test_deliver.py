@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ import httpx
 import pytest
 import trio
 
-from fleetd.errors import FullError
+from fleetd.errors import FullError, TransientError
 from fleetd.sinks.contract import Receipt, Sink
 from fleetd.sinks.http import Config
 from fleetd.store import SinkPlace
@@ -342,12 +343,14 @@ async def test_what_no_verdict_covers_is_the_supervisors_affair(
 # what is too old to ring for
 
 
-def bell(rung: list[str]) -> Sink:
+def bell(rung: list[str], down: Callable[[], bool] = lambda: False) -> Sink:
     """A sink that notifies: it keeps what it would have posted."""
 
     @asynccontextmanager
     async def opened(config, world, place):
         async def write(batch):
+            if down():
+                raise TransientError("nobody there", counts=False)
             rung.extend(
                 [batch.digest] if batch.digest else [e.event.id for e in batch.entries]
             )

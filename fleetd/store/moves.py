@@ -111,7 +111,7 @@ class Read(Struct, frozen=True):
     """A stretch of the log as one sink's lane, or one replay job, sees it.
 
     `upto` is where the cursor stands once every entry is decided: it may lie beyond the
-    last entry, over what the sink does not take.
+    last entry, over what the sink does not take. `size` is what they take in the log.
     """
 
     sink: str
@@ -121,6 +121,7 @@ class Read(Struct, frozen=True):
     upto: int
     entries: tuple[Entry, ...]
     damaged: tuple[int, ...] = ()
+    size: int = 0
 
 
 class Rules(Struct, frozen=True):

@@ -33,11 +33,15 @@ Names = Mapping[int, tuple[str, str]]  # number → name, provider
 
 
 class Stretch(Struct, frozen=True):
-    """What one read found: `upto` is how far it looked, `damaged` what it could not read."""
+    """What one read found: `upto` is how far it looked, `damaged` what it could not read.
+
+    `size` is what its entries take in the log.
+    """
 
     entries: tuple[Entry, ...]
     upto: int
     damaged: tuple[int, ...] = ()
+    size: int = 0
 
 
 class Reader:
@@ -84,7 +88,8 @@ class Reader:
             rows, self._damaged = [], wanted
         entries = tuple(one for row in rows if (one := self.entry(row)) is not None)
         end = wanted[-1] if len(wanted) == limit else upto
-        return Stretch(entries, end, tuple(self._damaged))
+        size = sum(len(row[7]) for row in rows)
+        return Stretch(entries, end, tuple(self._damaged), size)
 
     def _collect(
         self, rows: Iterable[Any], after: int, upto: int, lane: int | None,
@@ -103,8 +108,8 @@ class Reader:
                 entries.append(entry)
                 size += len(row[7])
             if len(entries) >= limit or size >= max_bytes:
-                return Stretch(tuple(entries), last, tuple(self._damaged))
-        return Stretch(tuple(entries), upto, tuple(self._damaged))
+                return Stretch(tuple(entries), last, tuple(self._damaged), size)
+        return Stretch(tuple(entries), upto, tuple(self._damaged), size)
 
     def _rows(
         self, after: int, upto: int, lane: int | None, taking: Taking, limit: int

@@ -168,14 +168,15 @@ class Store:
         if not job and (near := self._tail.stretch(
             start, upto, lane, taking, limit, max_bytes
         )):  # fmt: skip
-            return Read(sink, of, 0, after, near.upto, near.entries)
+            return Read(sink, of, 0, after, near.upto, near.entries, (), near.size)
         only = seqs_of(self._jobs[job]) if job else None
         found = await self.reading(
             lambda reader: reader.stretch(
                 start, upto, every, taking, limit, max_bytes, only
             )
         )
-        return Read(sink, of, job, after, found.upto, found.entries, found.damaged)
+        upto, seen = found.upto, found.entries
+        return Read(sink, of, job, after, upto, seen, found.damaged, found.size)
 
     async def advance(
         self, read: Read, *, upto: int | None = None, delivered: Sequence[Entry] = (),

@@ -9,6 +9,7 @@ from fleetd.store.reading import Stretch
 from fleetd.taking import Taking
 
 KEPT = 4096  # events: sinks that keep up are never further behind
+KEPT_BYTES = 4 << 20  # of their bodies: some are a thousand times the usual size
 EXAMINED = 4096
 
 
@@ -18,8 +19,9 @@ class Tail:
     Four sinks at the end of the log would else read and decode each event four times.
     """
 
-    def __init__(self, kept: int = KEPT) -> None:
-        self._kept = kept
+    def __init__(self, kept: int = KEPT, most: int = KEPT_BYTES) -> None:
+        self._kept, self._most = kept, most
+        self._bytes = 0
         self._entries: list[tuple[Entry, int]] = []
 
     def grow(self, entries: list[tuple[Entry, int]]) -> None:
@@ -27,15 +29,29 @@ class Tail:
         if not entries:
             return
         if self._entries and entries[0][0].seq != self._entries[-1][0].seq + 1:
-            self._entries.clear()
+            self._drop(len(self._entries))
         self._entries += entries
+        self._bytes += sum(size for _, size in entries)
         if len(self._entries) > 2 * self._kept:
-            del self._entries[: -self._kept]
+            self._drop(len(self._entries) - self._kept)
+        if self._bytes > 2 * self._most:
+            self._lighten()
+
+    def _drop(self, count: int) -> None:
+        self._bytes -= sum(size for _, size in self._entries[:count])
+        del self._entries[:count]
+
+    def _lighten(self) -> None:
+        count, left = 0, self._bytes
+        while left > self._most:
+            left -= self._entries[count][1]
+            count += 1
+        self._drop(count)
 
     def forget(self, upto: int) -> None:
         """Events up to there may have been pruned: only the log knows which."""
         if self._entries and self._entries[0][0].seq <= upto:
-            del self._entries[: upto + 1 - self._entries[0][0].seq]
+            self._drop(upto + 1 - self._entries[0][0].seq)
 
     def stretch(
         self,
@@ -61,4 +77,4 @@ class Tail:
                 size += body
                 if len(found) >= limit or size >= max_bytes:
                     break
-        return Stretch(tuple(found), last)
+        return Stretch(tuple(found), last, size=size)

@@ -61,3 +61,20 @@ def test_after_any_growth_it_gives_just_what_follows_or_nothing_at_all(sizes, af
         assert after < newest - 50 or after > newest
     else:
         assert seqs(found) == list(range(after + 1, newest + 1))
+
+
+def test_big_events_are_kept_by_what_they_weigh():
+    tail = Tail(kept=1000, most=1000)
+    for seq in range(1, 101):
+        tail.grow([(entry(seq), 300)])
+
+        kept = [
+            n for n in range(1, seq + 1) if tail.stretch(n - 1, seq, NORMAL, ALL, 1, 1)
+        ]
+        assert len(kept) * 300 <= 2000
+        assert kept == list(range(seq - len(kept) + 1, seq + 1))
+    tail.grow([(entry(101), 5000)])
+
+    assert tail.stretch(100, 101, NORMAL, ALL, 1, BIG) is None
+    tail.grow([(entry(102), 10)])
+    assert seqs(tail.stretch(101, 102, NORMAL, ALL, 1, BIG)) == [102]

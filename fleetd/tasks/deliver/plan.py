@@ -38,6 +38,11 @@ class Plan(Struct, frozen=True, kw_only=True):
         return max(min(self.batch * self.tracks, WIDEST), self.batch, WINDOW)
 
     @property
+    def window_bytes(self) -> int:
+        """How many bytes of the log they may be: some records are a thousand times others."""
+        return max(WINDOW_BYTES, 2 * self.batch_bytes)
+
+    @property
     def tracks(self) -> int:
         """Into how many lines vehicles are hashed: more than hands, so that none idles."""
         return 1 if self.parallel == 1 else self.parallel * SPREAD

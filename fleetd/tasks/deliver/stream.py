@@ -20,6 +20,7 @@ from fleetd.tasks.deliver.plan import WINDOW_BYTES, Plan
 from fleetd.tasks.deliver.track import NEVER, Print, Track, Try, whose
 
 Outcome: TypeAlias = "Burial | str | None"  # dead, skipped and why, delivered
+FOR_PROOF = 4  # times the bytes, where others must be found that prove something
 READS = 4  # over stretches that hold nothing for the sink, before others get a turn
 
 
@@ -75,6 +76,8 @@ class Stream:
         plan = self._plan
         self.after = self.upto = self._cursor()
         self._window: deque[Entry] = deque()
+        self._reads: deque[tuple[int, int]] = deque()  # upto, bytes: what fills it
+        self._bytes = 0
         self._damaged: list[int] = []
         self._decided: dict[int, Outcome] = {}
         self._plainly = 0  # delivered at the front of the window: the usual way
@@ -153,15 +156,18 @@ class Stream:
 
     async def _refill(self) -> None:
         plan = self._plan
-        room = plan.window + sum(track.accused for track in self.tracks)
+        accused = sum(track.accused for track in self.tracks)
+        room = plan.window + accused
+        most = plan.window_bytes * (FOR_PROOF if accused else 1)
         for _ in range(READS):
-            if len(self._window) >= room or not self._more():
+            full = len(self._window) >= room or self._bytes >= most
+            if full or not self._more():
                 return
             read = await self._store.next_batch(
                 self.name,
                 self.lane,
                 limit=plan.window,
-                max_bytes=max(WINDOW_BYTES, plan.batch_bytes),
+                max_bytes=max(WINDOW_BYTES // 2, plan.batch_bytes),
                 job=self.job,
                 beyond=self.upto,
             )
@@ -182,6 +188,8 @@ class Stream:
         self._window.extend(read.entries)
         self._damaged.extend(read.damaged)
         self.upto = max(self.upto, read.upto)
+        self._reads.append((read.upto, read.size))
+        self._bytes += read.size
         if len(self.tracks) == 1:
             self._admit_alone(read)
             return
@@ -267,6 +275,8 @@ class Stream:
             self._window.clear()
         for _ in range(min(move.passed, len(self._window))):
             self._decided.pop(self._window.popleft().seq, None)
+        while self._reads and self._reads[0][0] <= move.upto:
+            self._bytes -= self._reads.popleft()[1]
         self._damaged = [seq for seq in self._damaged if seq > move.upto]
         self.after = move.upto
 
