@@ -65,7 +65,7 @@ def _from(stands: Walk | None, turn: Turn, begins: timedelta) -> datetime:
         return stands.until
     if due(stands, now):
         return max(min(stands.newest or stands.until, now - LATE), now - AWAY)
-    return stands.until - min(turn.lookback, DAY / 2)
+    return stands.until - turn.lookback
 
 
 def step(
