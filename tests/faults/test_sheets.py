@@ -304,8 +304,9 @@ def test_neither_a_replay_nor_a_late_backfill_moves_a_row_back(
     sheet.daemon.until(
         lambda: any("replay" in one for one in sheet.book.titles()), "its own tab"
     )
-    sheet.daemon.until(lambda: done(sheet.daemon), "the replay to end", 60)
     (title,) = [one for one in sheet.book.titles() if "replay" in one]
+    sheet.daemon.until(lambda: rows(sheet.book, title), "its rows", 60)
+    sheet.daemon.until(lambda: done(sheet.daemon), "the replay to end", 60)
     assert [row["seq"] for row in rows(sheet.book, title)] == list(range(5, 21))
 
     sheet.daemon.stop()
