@@ -248,7 +248,7 @@ def mask_fields(body: bytes, names: frozenset[str]) -> bytes:
         if word in lower:
             break
     else:
-        if not ESCAPED.search(body):
+        if b"\\u" not in body or not ESCAPED.search(body):
             return body
     wanted = frozenset(name.lower() for name in names)
     kept, upto = [], 0
