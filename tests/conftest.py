@@ -9,9 +9,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
+from hypothesis import settings
 
 from fleetd.world import World, inline
 from tests.postgres import Postgres
+
+# The gate tries the same examples every time; `--hypothesis-profile=search` goes looking.
+settings.register_profile("gate", derandomize=True)
+settings.register_profile("search", derandomize=False, print_blob=True)
+settings.load_profile("gate")
 
 MORNING = datetime(2026, 11, 21, 6, tzinfo=UTC)
 

@@ -37,7 +37,7 @@ def test_a_record_that_cannot_be_read_stops_nothing_and_is_read_once_it_can_be(
     sim = simulate("example", vehicles=4, faults=json.dumps({"poison": {2: [bad.at]}}))
     daemon = make(ROAD.source("north", url=sim.url)).begin()
     driven = sim.truth(now - 80_000, now - 60)
-    assert len(driven) > 300
+    assert len(driven) > 100  # the fewest of any hour of a week: most of it is parked
 
     def found() -> list:
         rows = daemon.positions().values()
