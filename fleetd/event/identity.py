@@ -19,11 +19,25 @@ URGENT = frozenset({"sos", "panic", "crash", "rollover"})
 GONE = "-"
 TEXTS = ("vehicle", "number", "vin", "driver", "driver_name")
 _texts = attrgetter(*TEXTS)
+LONGEST_ID = 400
+FASTEST, FARTHEST = 400.0, 1e7  # of speeds and odometers, also where those are metric
+MOST: Mapping[str, float] = {  # and none is below zero
+    "speed_mph": FASTEST, "limit_mph": FASTEST, "odometer": FARTHEST, "hours": 1e6,
+    "duration_s": 1e9, "distance_miles": 1e5, "radius_metres": 2.1e7,
+}  # fmt: skip
+PLACES = tuple(
+    (f"{of}latitude", f"{of}longitude") for of in ("", "start_", "end_")
+)  # fmt: skip
+IMPLAUSIBLE = "implausible"
 
 
 def has_fix(event: Position) -> bool:
     """Whether there is a place to speak of: not 0,0, not out of range, not missing."""
-    lat, lon = event.latitude, event.longitude
+    return on_earth(event.latitude, event.longitude)
+
+
+def on_earth(lat: float | None, lon: float | None) -> bool:
+    """Whether two numbers are a place; 0,0 is how many write that they know none."""
     if lat is None or lon is None or (lat == 0 and lon == 0):
         return False
     return -90 <= lat <= 90 and -180 <= lon <= 180
@@ -33,7 +47,9 @@ def tidy(event: AnyEvent) -> AnyEvent:
     """The event by the house's own rules, whatever its vendor's file let through.
 
     Text is trimmed and never empty, a VIN is one or null, a heading is below 360. Only
-    a fix may say with an empty driver that there is none.
+    a fix may say with an empty driver that there is none. A number that no vehicle can
+    have is null and flagged; a place that is none is null (a fix without one is kept
+    apart as a whole). An id as long as a novel is its hash.
     """
     if _is_tidy(event):
         return event
@@ -45,7 +61,45 @@ def tidy(event: AnyEvent) -> AnyEvent:
         changes["location_description"] = text(event.location_description)
         if event.driver == NOBODY:
             changes["driver"] = NOBODY
-    return msgspec.structs.replace(event, **changes)
+    if len(event.id) > LONGEST_ID:
+        changes["id"] = hashlib.blake2b(event.id.encode(), digest_size=16).hexdigest()
+    return msgspec.structs.replace(event, **changes, **_sober(event))
+
+
+def _sober(event: AnyEvent) -> dict[str, Any]:
+    """What changes where a number or a place cannot be one."""
+    changes: dict[str, Any] = dict.fromkeys(_wild(event))
+    odd = bool(changes)
+    for lat, lon in _places(type(event)):
+        where = getattr(event, lat), getattr(event, lon)
+        if where != (None, None) and not on_earth(*where):
+            odd = odd or (None not in where and where != (0, 0))
+            changes |= {lat: None, lon: None}
+    if odd and IMPLAUSIBLE not in event.flags:
+        changes["flags"] = (*event.flags, IMPLAUSIBLE)
+    return changes
+
+
+def _wild(event: AnyEvent) -> list[str]:
+    """The numbers that are below zero, without end, or beyond what can be."""
+    found = []
+    for name, most in _bounds(type(event)):
+        value = getattr(event, name)
+        if value is not None and not 0 <= value <= most:
+            found.append(name)
+    return found
+
+
+@cache
+def _bounds(kind: type[Event]) -> tuple[tuple[str, float], ...]:
+    return tuple((n, MOST[n]) for n in kind.__struct_fields__ if n in MOST)
+
+
+@cache
+def _places(kind: type[Event]) -> tuple[tuple[str, str], ...]:
+    if kind is Position:  # whole or kept apart: `has_fix`
+        return ()
+    return tuple(two for two in PLACES if two[0] in kind.__struct_fields__)
 
 
 def _is_tidy(event: AnyEvent) -> bool:
@@ -53,10 +107,15 @@ def _is_tidy(event: AnyEvent) -> bool:
     for value in _texts(event):
         if value is not None and (not value or value.strip() is not value):
             return False
-    if event.vin is not None and vin_of(event.vin) != event.vin:
+    vin, novel = event.vin, len(event.id) > LONGEST_ID
+    if novel or (vin is not None and vin_of(vin) != vin):
         return False
     if type(event) is not Position:
-        return True
+        return not _sober(event)
+    speed, odometer = event.speed_mph, event.odometer
+    fast = speed is not None and not 0 <= speed <= FASTEST
+    if fast or (odometer is not None and not 0 <= odometer <= FARTHEST):
+        return False
     heading, place = event.heading_degrees, event.location_description
     if heading is not None and not 0 <= heading < 360:
         return False
