@@ -52,13 +52,15 @@ class Mask:
 
     def _settle(self) -> None:
         """Every form of every value, the longest first."""
-        forms: set[str] = set()
+        forms: dict[str, bool] = {}  # and whether it is a path, as others have one
         grants = (one for of in self._passing.values() for few in of for one in few)
         for value in (*self._lasting, *grants):
-            for one in (value, *parts_of(value)):
-                forms.update(forms_of(one))
+            forms.update(dict.fromkeys(forms_of(value), False))
+            for one in parts_of(value):
+                path = "://" in value and one.startswith("/")
+                forms.update((form, path) for form in forms_of(one))
         every = sorted(forms, key=lambda one: (-len(one), one))
-        self._texts = tuple((*cut(one), one) for one in every)
+        self._texts = tuple((*cut(one, forms[one]), one) for one in every)
         self._bodies = tuple(
             (head.encode(), plain.encode(), whole.encode())
             for head, plain, whole in self._texts
@@ -113,12 +115,12 @@ class Mask:
 MASK: Final = Mask()  # the one of the process: a secret must be known everywhere
 
 
-def cut(form: str) -> tuple[str, str]:
+def cut(form: str, path: bool = False) -> tuple[str, str]:
     """So much of a form tells it, since messages are cut and secrets with them; and how
     far it goes on without what might be half an escape.
     """
-    plain = PLAIN.match(form)
-    if plain is None or len(form) < SHORTEST_CUT or ADDRESS.match(form):
+    plain, common = PLAIN.match(form), path and form.startswith("/")
+    if plain is None or len(form) < SHORTEST_CUT or common or ADDRESS.match(form):
         return form, form
     return plain[0][: max(SHORTEST_HEAD, len(form) // 2)], plain[0]
 
@@ -161,9 +163,7 @@ def forms_of(value: str) -> Iterator[str]:
 SHORTEST_CUT: Final = 14
 SHORTEST_HEAD: Final = 10
 PLAIN: Final = re.compile(r"[!#-\[\]-~]{10,}")  # neither quotes nor escapes
-ADDRESS: Final = re.compile(
-    r"/|\w+(:/|%3A%2F)"
-)  # begins as others do that are no secrets
+ADDRESS: Final = re.compile(r"\w+(:/|%3A%2F)")  # begins as others that are no secrets
 SHORTEST_LINE: Final = 16
 SHORTEST_CORE: Final = 8
 SHORTEST_PART: Final = 6

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,61 @@ def test_a_sample_means_the_same_compact_and_in_any_order_of_keys(sample):
             detail = event.get("detail")
             event["detail"] = json.dumps(detail, sort_keys=True)
     assert first == second
+
+
+FOREIGN = [path for path in SAMPLES if path.parent.name != "demo"]
+
+
+@pytest.mark.parametrize(
+    "sample", FOREIGN, ids=[f"{path.parent.name}-{path.stem}" for path in FOREIGN]
+)
+def test_a_blank_text_says_no_more_than_an_empty_one(sample):
+    provider, webhook = hook(sample.parent.name)
+    split = webhook.unpack(post(sample.read_bytes()))
+
+    for record in split.records:
+        for empty, blank in emptied(record.body):
+            assert said_by(provider, record.feed, empty) == said_by(
+                provider, record.feed, blank
+            )
+
+
+def emptied(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """A record with each of its texts in turn empty, and blank."""
+    whole = json.loads(body) if body[:1] == b"{" else {}
+    for path in texts_in(whole):
+        holder = whole
+        for step in path[:-1]:
+            holder = holder[step]
+        kept = holder[path[-1]]
+        found = []
+        for one in ("", "  "):
+            holder[path[-1]] = one
+            found.append(json.dumps(whole).encode())
+        holder[path[-1]] = kept
+        yield found[0], found[1]
+
+
+def texts_in(value: Any) -> Iterator[tuple[Any, ...]]:
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, one in list(pairs):
+        if isinstance(one, str):
+            yield (key,)
+        elif isinstance(one, dict | list):
+            yield from ((key, *more) for more in texts_in(one))
+
+
+def said_by(provider: Provider, feed: str, body: bytes) -> Any:
+    """The events of a record, but what keeps its bytes as they came: a hash, `detail`."""
+    try:
+        events = list(provider.normalize[feed](body))
+    except PayloadError:
+        return "set aside"
+    kept = [told(one) | {"detail": None, "revision": None} for one in events]
+    hashed = re.compile("[0-9a-f]{32}")
+    return [
+        one | {"id": None if hashed.search(one["id"]) else one["id"]} for one in kept
+    ]
 
 
 def test_every_golden_file_has_its_sample():

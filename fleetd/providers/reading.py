@@ -84,9 +84,19 @@ def ident(value: object) -> str | None:
         return value.strip() or None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) < WIDEST:
         return str(int(value))
     return str(value)
+
+
+def trimmed(text: str | None) -> str | None:
+    """A text without blanks around it; of blanks alone it is null."""
+    return (text.strip() or None) if text else None
+
+
+def silent(value: object) -> bool:
+    """Whether a value says nothing where a text or a number stands: null, or blank."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def words(record: Wire, *names: str) -> str | None:
@@ -236,14 +246,16 @@ def rest(record: Wire, *without: str) -> Wire:
     return {
         key: value
         for key, value in record.items()
-        if key not in without and value not in (None, "", [], {})
+        if key not in without and value not in ([], {}) and not silent(value)
     }
 
 
 def said(**pairs: Any) -> Wire:
     """Only the pairs that say something."""
     return {
-        key: value for key, value in pairs.items() if value not in (None, "", [], {})
+        key: value
+        for key, value in pairs.items()
+        if value not in ([], {}) and not silent(value)
     }
 
 

@@ -255,6 +255,13 @@ def test_a_sample_with_anything_changed_is_read_or_set_aside(data):
     swallow(name, json.dumps(body).encode(), turn_of(name))
 
 
+@pytest.mark.parametrize("told", [1e300, "x" * 400])
+def test_the_type_of_an_error_is_told_short(told):
+    error = {"message": "no", "errors": [{"name": told, "message": "no"}]}
+
+    swallow("vehicles", json.dumps({"error": error}).encode(), turn_of("vehicles"))
+
+
 @pytest.mark.parametrize("depth", [30, 60, 2_000, 100_000])
 @pytest.mark.parametrize("name", FEEDS)
 def test_however_deep_a_record_nests_it_is_read_or_a_payload_error(name, depth):

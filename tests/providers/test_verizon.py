@@ -451,6 +451,18 @@ def test_an_answer_with_anything_changed_is_read_or_set_aside_record_by_record(d
     taken(feed_of(path), json.dumps(body).encode())
 
 
+@pytest.mark.parametrize("number", ["", "  ", None])
+def test_a_blank_driver_number_says_that_nobody_drives(number):
+    (point, *_), bulk = sample("track.json"), sample("positions.json")
+    point = point | {"DriverNumber": number}
+    nobody = {"DriverNumber": number, "FirstName": number, "LastName": number}
+    bulk[0]["ContentResource"]["Value"] |= nobody
+
+    for name, body in (("track", [point]), ("positions", bulk[:1])):
+        (event,) = events(polled(name, json.dumps(body).encode()))
+        assert (event.driver, event.driver_name) == ("", None)
+
+
 def taken(name: str, body: bytes) -> None:
     try:
         page = polled(name, body)

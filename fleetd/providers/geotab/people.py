@@ -8,7 +8,15 @@ from typing import Any, Literal
 
 from fleetd.errors import PayloadError
 from fleetd.event import MPH_PER_KPH, stamp
-from fleetd.providers.reading import Wire, as_number, ident, moment, number, words
+from fleetd.providers.reading import (
+    Wire,
+    as_number,
+    ident,
+    moment,
+    number,
+    silent,
+    words,
+)
 
 Who = dict[str, Any]  # the keys of `Event` that say whose it is
 NOBODY = re.compile(r"(Unknown|No)([A-Z]\w*)?Id")
@@ -81,7 +89,7 @@ def required(record: Wire, name: str, vehicle: str | None = None) -> str:
 def numeral(record: Wire, name: str, vehicle: str, at: datetime) -> float | None:
     """A number; null says nothing, anything unreadable is a fault."""
     found = as_number(record.get(name))
-    if found is None and record.get(name) not in (None, ""):
+    if found is None and not silent(record.get(name)):
         raise PayloadError(f"{name} is no number ({of(vehicle, at)})")
     return found
 

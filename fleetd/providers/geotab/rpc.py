@@ -39,6 +39,7 @@ OURS = frozenset(
 QUOTA_S = 60.0  # the period that most limits are counted in
 BUSY_S = 10.0  # as the vendor's own adapter waits for a database that is away
 LONGEST = 160  # of what an error says
+LONGEST_TYPE = 60
 NOTHING = Raw(b"null")
 
 
@@ -95,7 +96,8 @@ def problem_of(body: bytes) -> Problem | None:
     older = (objects(error, "errors") or [{}])[0]
     kind = words(inner(error, "data"), "type") or words(older, "name")
     text = words(error, "message") or words(older, "message") or ""
-    return Problem(kind or words(error, "name") or "", text[:LONGEST])
+    kind = kind or words(error, "name") or ""
+    return Problem(kind[:LONGEST_TYPE], text[:LONGEST])
 
 
 def judge(ask: Ask, answer: Answer) -> None:

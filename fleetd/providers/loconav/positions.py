@@ -147,7 +147,7 @@ def state(said: object) -> State | None:
 def degrees(record: Wire, key: str, vehicle: str, at: datetime | None) -> float | None:
     """A coordinate; null says that there is no fix, anything unreadable is a fault."""
     found = reading.as_number(record.get(key))
-    if found is None and record.get(key) not in (None, ""):
+    if found is None and not reading.silent(record.get(key)):
         said = short(record[key])
         raise PayloadError(
             f"{key} is no number: {said!r} (vehicle {short(vehicle)}, {stamp(at)})"

@@ -10,7 +10,7 @@ from fleetd.providers import reading
 from fleetd.providers.reading import Wire, words
 
 NUMBERS = ("vehicle_number", "vehiclenumber", "vehicleNumber")
-NEVER: tuple[object, ...] = (None, "", 0, "0")
+NEVER: tuple[object, ...] = (0, "0")
 LONGEST_ID = 200
 LONGEST_SAID = 40  # of a value, in the reason of a dead letter
 DAY_FIRST = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})[ T]+(\S.*)", re.ASCII)
@@ -58,7 +58,7 @@ OFFSET = re.compile(r":\d\d(\.\d+)?[+-]\d\d:?(\d\d)?$", re.ASCII)
 def needed(zone: tzinfo, record: Wire, key: str, whose: str | None) -> datetime | None:
     """The time under a key; null where it says nothing, a fault where it is unreadable."""
     value = record.get(key)
-    if value in NEVER or str(value).startswith("0001-"):
+    if reading.silent(value) or value in NEVER or str(value).startswith("0001-"):
         return None
     found = moment_in(zone, value)
     if found is None:

@@ -13,7 +13,7 @@ from fleetd.errors import PayloadError
 from fleetd.event import MPH_PER_KPH, NOBODY, AnyEvent, Position, millis
 from fleetd.providers import reading
 from fleetd.providers.motive.people import metric, who
-from fleetd.providers.reading import Wire, moment, number, words
+from fleetd.providers.reading import Wire, moment, number, silent, trimmed, words
 
 STATES: dict[str, Literal["On", "Off", "Idle"]] = {
     "ignition_off": "Off",
@@ -88,7 +88,7 @@ def position(body: bytes) -> Iterator[AnyEvent]:
         id=named,
         at=at,
         vehicle=str(fix.vehicle_id),
-        number=(number.strip() or None) if number else None,
+        number=trimmed(number),
         driver=driven_by(fix),
         driver_name=named_as(driver) if driver else None,
         latitude=fix.lat,
@@ -96,7 +96,7 @@ def position(body: bytes) -> Iterator[AnyEvent]:
         speed_mph=fix.speed,
         heading_degrees=reading.heading(fix.bearing),
         engine_state=engine_state(fix.type, fix.speed, fix.metric_units),
-        location_description=(place.strip() or None) if place else None,
+        location_description=trimmed(place),
         odometer=fix.odometer if odometer is None else odometer,
         units=UNITS[fix.metric_units],
     )
@@ -155,7 +155,7 @@ def lenient(record: Wire) -> Position:
 def degrees(record: Wire, key: str, vehicle: str) -> float | None:
     """A coordinate; null says that there is no fix, anything unreadable is a fault."""
     found = number(record, key)
-    if found is None and record.get(key) not in (None, ""):
+    if found is None and not silent(record.get(key)):
         at = words(record, "located_at") or ""
         raise PayloadError(f"{key} is no number (vehicle {vehicle[:40]} at {at[:40]})")
     return found

@@ -23,7 +23,16 @@ from fleetd.event import (
     vin_of,
 )
 from fleetd.providers import reading
-from fleetd.providers.reading import Wire, inner, moment, number, objects, words
+from fleetd.providers.reading import (
+    Wire,
+    inner,
+    moment,
+    number,
+    objects,
+    silent,
+    trimmed,
+    words,
+)
 from fleetd.providers.samsara.cutting import Series
 from fleetd.providers.samsara.told import vin
 
@@ -134,11 +143,6 @@ def position(body: bytes) -> Iterable[AnyEvent]:
     )
 
 
-def trimmed(text: str | None) -> str | None:
-    """A text without blanks around it; empty is null."""
-    return (text.strip() or None) if text else None
-
-
 def lenient(told: Wire) -> Position:
     """A reading in whatever form; without vehicle, time or place it is a `PayloadError`."""
     named, gps = words(told, "id"), inner(told, "gps")
@@ -185,6 +189,6 @@ def beside(told: Wire, gps: Wire, key: str, at: datetime) -> Any:
 def figure(gps: Wire, key: str, about: str) -> float | None:
     """A number, or null where nothing is said; anything unreadable is a fault."""
     found = number(gps, key)
-    if found is None and gps.get(key) not in (None, ""):
+    if found is None and not silent(gps.get(key)):
         raise PayloadError(f"gps.{key} is no number ({about})")
     return found

@@ -17,7 +17,15 @@ from msgspec import Struct, field
 from fleetd.errors import PayloadError
 from fleetd.event import MPH_PER_KPH, NOBODY, AnyEvent, Position
 from fleetd.providers import reading
-from fleetd.providers.reading import Wire, count, inner, number, words
+from fleetd.providers.reading import (
+    Wire,
+    count,
+    inner,
+    number,
+    silent,
+    trimmed,
+    words,
+)
 from fleetd.providers.verizon.wire import (
     LABELS,
     SHORT,
@@ -133,7 +141,7 @@ def last_place(metric: bool, body: bytes) -> Iterator[AnyEvent]:
         at=at,
         vehicle=whose,
         number=whose,
-        driver=value.driver_number or (None if name else NOBODY),
+        driver=trimmed(value.driver_number) or (None if name else NOBODY),
         driver_name=name,
         latitude=value.latitude,
         longitude=value.longitude,
@@ -163,7 +171,7 @@ def track_point(metric: bool, body: bytes) -> Iterator[AnyEvent]:
         at=at,
         vehicle=whose,
         number=whose,
-        driver=point.driver_number or NOBODY,
+        driver=trimmed(point.driver_number) or NOBODY,
         latitude=point.latitude,
         longitude=point.longitude,
         speed_mph=None if speed is None else speed * MPH_PER_KPH if metric else speed,
@@ -174,7 +182,7 @@ def track_point(metric: bool, body: bytes) -> Iterator[AnyEvent]:
 
 
 def _name(first: str | None, last: str | None) -> str | None:
-    first, last = first and first.strip(), last and last.strip()
+    first, last = trimmed(first), trimmed(last)
     return f"{first} {last}" if first and last else first or last or None
 
 
@@ -220,7 +228,7 @@ def fix(metric: bool, record: Wire) -> Position:
     speed = measure(record, whose, at, "speed")
     odometer = measure(record, whose, at, "odometerinkm")
     driver, name = person(record)
-    if not (driver or name) and record.get("drivernumber", "?") in (None, ""):
+    if not (driver or name) and silent(record.get("drivernumber", "?")):
         driver = NOBODY
     return Position(
         id=named(whose, at),
@@ -251,7 +259,7 @@ def spot(record: Wire, whose: str, at: datetime) -> dict[str, Any]:
 def measure(record: Wire, whose: str, at: datetime, *names: str) -> float | None:
     """A number or null; anything else is a fault of the record."""
     found = number(record, *names)
-    if found is None and any(record.get(one) not in (None, "") for one in names):
+    if found is None and not all(silent(record.get(one)) for one in names):
         when = at.isoformat()[:19]
         name = LABELS.get(names[0], names[0])
         raise PayloadError(f"{name} is no number (vehicle {whose[:SHORT]}, {when})")

@@ -156,7 +156,7 @@ def line_of(*parts: str | None) -> str | None:
 def hidden(record: Wire, *names: str) -> bool:
     """Whether a place is private: anything but a clear no counts as yes."""
     return any(
-        record.get(name) not in (None, "", False, 0)
+        not (reading.silent(record.get(name)) or record.get(name) in (False, 0))
         and reading.flag(record, name) is not False
         for name in names
     )
