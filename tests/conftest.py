@@ -9,14 +9,23 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from fleetd.world import World, inline
 from tests.postgres import Postgres
 
-# The gate tries the same examples every time; `--hypothesis-profile=search` goes looking.
-settings.register_profile("gate", derandomize=True)
-settings.register_profile("search", derandomize=False, print_blob=True)
+# The gate tries the same examples every time, none that an earlier search has kept, and
+# is in no hurry; `--hypothesis-profile=search` goes looking.
+settings.register_profile(
+    "gate",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "search", settings.get_profile("gate"), derandomize=False, print_blob=True
+)
 settings.load_profile("gate")
 
 MORNING = datetime(2026, 11, 21, 6, tzinfo=UTC)
