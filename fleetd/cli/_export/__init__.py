@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import IO, Any, Final, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import IO, Final, Protocol
 
 from fleetd.cli._export.columns import Page, Picked
 from fleetd.cli._export.texts import Csv, GeoJson, NdJson
@@ -20,6 +20,31 @@ class Writer(Protocol):
     def take(self, pages: Iterable[Page]) -> None: ...
 
 
+class Form(Protocol):
+    """Takes one page, then the next, and ends."""
+
+    def add(self, events: Page) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class Stepwise:
+    """The writer of a form that takes its pages one by one."""
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+
+    def take(self, pages: Iterable[Page]) -> None:
+        for page in pages:
+            self._form.add(page)
+        self._form.end()
+
+
+TEXTS: Final[Mapping[str, Callable[[IO[bytes], Picked], Form]]] = {
+    "csv": Csv, "ndjson": NdJson, "geojson": GeoJson,
+}  # fmt: skip
+
+
 def open_writer(form: str, file: IO[bytes], picked: Picked) -> Writer:
     """The writer of a form."""
     if form == "parquet":
@@ -28,8 +53,6 @@ def open_writer(form: str, file: IO[bytes], picked: Picked) -> Writer:
         except ImportError as bad:
             raise ConfigError(EXTRA) from bad
         return Parquet(file, picked)
-    forms: dict[str, Any] = {
-        "csv": Csv, "ndjson": NdJson, "geojson": GeoJson, "xlsx": Xlsx,
-    }  # fmt: skip
-    writer: Writer = forms[form](file, picked)
-    return writer
+    if form == "xlsx":
+        return Xlsx(file, picked)
+    return Stepwise(TEXTS[form](file, picked))

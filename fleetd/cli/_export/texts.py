@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
 from typing import IO, Any, Final
 
 import msgspec
@@ -16,22 +15,7 @@ PLACE: Final = ("latitude", "longitude")
 _json = msgspec.json.Encoder()
 
 
-class Stepwise:
-    """Takes page after page, and ends."""
-
-    def take(self, pages: Iterable[Page]) -> None:
-        for page in pages:
-            self.add(page)
-        self.end()
-
-    def add(self, events: Page) -> None:
-        raise NotImplementedError
-
-    def end(self) -> None:
-        """There is nothing to add, unless a form says so."""
-
-
-class Csv(Stepwise):
+class Csv:
     """Comma separated, UTF-8, one line of heads; empty is null."""
 
     def __init__(self, file: IO[bytes], picked: Picked) -> None:
@@ -58,7 +42,7 @@ def cell(value: Any) -> Any:
     return value
 
 
-class NdJson(Stepwise):
+class NdJson:
     """One object a line: the event as it is printed, or the columns that were named."""
 
     def __init__(self, file: IO[bytes], picked: Picked) -> None:
@@ -72,8 +56,11 @@ class NdJson(Stepwise):
                 told = dict(zip(picked.columns, picked.row(event), strict=True))
             self._file.write(_json.encode(told) + b"\n")
 
+    def end(self) -> None:
+        """Every line is whole already."""
 
-class GeoJson(Stepwise):
+
+class GeoJson:
     """A collection of features: points, or nowhere for an event that names no place."""
 
     def __init__(self, file: IO[bytes], picked: Picked) -> None:

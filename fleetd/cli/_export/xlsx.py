@@ -11,7 +11,6 @@ from typing import IO, Any, Final
 from xml.sax.saxutils import escape
 
 from fleetd.cli._export.columns import Page, Picked
-from fleetd.cli._export.texts import Stepwise
 
 MOST_ROWS: Final = 1_048_576  # that a sheet may have
 MOST_TEXT: Final = 32_767  # characters that a cell may have
@@ -45,7 +44,7 @@ DEFAULTS: Final = (
 PLAIN, TIME, BOLD = 0, 1, 2
 
 
-class Xlsx(Stepwise):
+class Xlsx:
     """One sheet after the other, as many as the rows fill."""
 
     def __init__(
@@ -60,7 +59,9 @@ class Xlsx(Stepwise):
 
     def take(self, pages: Iterable[Page]) -> None:
         try:
-            super().take(pages)
+            for page in pages:
+                self.add(page)
+            self.end()
         except BaseException:
             self._give_up()
             raise
