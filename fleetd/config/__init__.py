@@ -318,10 +318,15 @@ def _settings(reader: Reader, kind: type[Struct] | None, own: Part) -> Struct | 
 
 
 def judge_secrets(house: House, vendor: Load) -> None:
-    """Raise where a vendor knows that a webhook secret cannot be one of its own."""
+    """Raise where a vendor knows that a secret cannot be one of its own."""
     report = Report(house.path, house.lines)
     for name, source in house.sources.items():
-        webhook = configured(source, vendor).webhook
+        provider = configured(source, vendor)
+        webhook, token = provider.webhook, source.token
+        if token is not None and token.known:
+            why = provider.good_token(token.reveal())
+            if why:
+                report.add(("sources", name, "token"), MASK.mask(why))
         for secret in source.webhook_secret or ():
             if webhook is None or not secret.known:
                 continue

@@ -1,4 +1,4 @@
-"""What sinks and providers both know of Google: service accounts, and marks in sheets."""
+"""What sinks and providers both know of Google: accounts, spreadsheets, marks in them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,39 @@ from fleetd.google.account import (
     form_of,
     token_of,
 )
+from fleetd.google.books import (
+    CURSOR,
+    SHEETS,
+    Kept,
+    Spreadsheet,
+    column_of,
+    corner,
+    kept_in,
+    letters,
+)
+from fleetd.google.faults import Fault, fault_in
 from fleetd.google.marks import MARK, Mark, key_of, origin_of, print_of
 
 __all__ = [
+    "CURSOR",
     "EDIT",
     "MARK",
     "READ",
+    "SHEETS",
     "Account",
+    "Fault",
+    "Kept",
     "Mark",
+    "Spreadsheet",
     "Token",
     "account_of",
+    "column_of",
+    "corner",
+    "fault_in",
     "form_of",
+    "kept_in",
     "key_of",
+    "letters",
     "origin_of",
     "print_of",
     "token_of",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,13 +16,15 @@ class Ask(Struct, frozen=True):
     """One request to the vendor, said and not yet sent.
 
     `path` is below the base URL (`host` replaces that, where a session moved). `tier`
-    names the limit it counts against beside the credential's own.
+    names the limit it counts against beside the credential's own. The body is `json`,
+    or `form` as a web page would post it.
     """
 
     path: str
     params: Mapping[str, str | Sequence[str]] = {}
     method: str = "GET"
     json: Any = None
+    form: Mapping[str, str] = {}
     headers: Mapping[str, str] = {}
     tier: str = ""
     host: str = ""
@@ -44,6 +46,8 @@ class Turn(Struct, frozen=True):
     both are half-open, device time. `lookback` is how far behind its bookmark a
     windowed feed reads again. `part` is the vehicle of a feed that is asked vehicle by
     vehicle, `vehicles` are all that the directory knows. `tags` are the operator's own.
+    `last` is the bookmark of the last page that was kept: a listing, which begins anew
+    each time, learns from it what the one before found.
     """
 
     now: datetime
@@ -54,19 +58,22 @@ class Turn(Struct, frozen=True):
     part: str = ""
     vehicles: Sequence[str] = ()
     tags: tuple[str, ...] = ()
+    last: str | None = None
 
 
 class Page(Struct, frozen=True):
     """What an answer held: records, where the feed goes on, and whether more waits now.
 
     `complete` is True only on the page that ends a whole listing, by the vendor's own
-    flag: ids that no page of it held are then known to be missing.
+    flag: ids that no page of it held are then known to be missing. `held` are ids that
+    are there, though their records may have nothing to tell.
     """
 
     records: Sequence[Record]
     bookmark: str | None = None
     more: bool = False
     complete: bool = False
+    held: Collection[str] = ()
 
 
 class Unpacked(Struct, frozen=True):
@@ -175,12 +182,14 @@ class Session(Struct, frozen=True):
 
     `read` raises `HeldError` where the credentials are refused. `ended` says whether an
     answer means that the session is over: then one login, and the same request again.
+    `judge(secret, ask, answer)` is `Provider.judge` for who must name the account.
     """
 
     login: Callable[[str, datetime], Ask]
     read: Callable[[Answer, datetime], Grant]
     put: Callable[[Ask, Grant], Ask]
     ended: Callable[[Answer], bool]
+    judge: Callable[[str, Ask, Answer], None] | None = None
 
 
 class Limits(Struct, frozen=True):
@@ -241,7 +250,8 @@ class Provider(Struct, frozen=True):
     there is nothing. `answer` makes the vendor its own far
     side (the demo). `configured` gives the provider as one source's own extra keys
     shape it; `settings` is the struct of those. `regions` names the base URLs of all
-    places where an account may live, as people call them.
+    places where an account may live, as people call them. `good_token` says what is
+    wrong with a token that cannot be one. All that is polled bears `flags`.
     """
 
     name: str
@@ -265,5 +275,7 @@ class Provider(Struct, frozen=True):
     answer: Callable[[Ask, datetime], bytes] | None = None
     settings: type[Struct] | None = None
     configured: Callable[[Any], Provider] | None = None
+    good_token: Callable[[str], str | None] = lambda _token: None
+    flags: tuple[str, ...] = ()
     typed: bool = True  # it knows its types: an event of kind `other` is then drift
     where: str = ""  # where in the vendor's console a webhook is made

@@ -11,7 +11,16 @@ import httpx
 import msgspec
 
 from fleetd.errors import HeldError, TransientError
-from fleetd.google import EDIT, Account, Token, account_of, form_of, token_of
+from fleetd.google import (
+    EDIT,
+    Account,
+    Fault,
+    Token,
+    account_of,
+    fault_in,
+    form_of,
+    token_of,
+)
 from fleetd.google.account import why_refused
 from fleetd.masking import MASK
 from fleetd.pace import retry_after
@@ -23,7 +32,6 @@ TOKEN_WITHIN, READ_WITHIN, WRITE_WITHIN = 10.0, 15.0, 20.0
 MOST = 64 << 20  # bytes of an answer: a tab read whole
 KEPT = 2048
 CROWDED = "10000000 cells"
-OFF = "SERVICE_DISABLED"
 PUBLIC = "https://docs.google.com"
 
 
@@ -33,17 +41,6 @@ class UnappliedError(Exception):
     def __init__(self, why: str, answer: bytes) -> None:
         super().__init__(why)
         self.answer = answer
-
-
-class _Fault(msgspec.Struct):
-    code: int = 0
-    message: str = ""
-    status: str = ""
-    details: list[dict[str, Any]] = []
-
-
-class _Said(msgspec.Struct):
-    error: _Fault
 
 
 class Google:
@@ -166,7 +163,7 @@ class Google:
             answer=kept(answer),
         )
 
-    def _judge_full(self, fault: _Fault, answer: Answer) -> None:
+    def _judge_full(self, fault: Fault, answer: Answer) -> None:
         if CROWDED in fault.message:
             why = (
                 "the spreadsheet holds 10 000 000 cells, all that Google allows: delete old"
@@ -174,11 +171,9 @@ class Google:
             )
             raise HeldError(why, status=400, answer=kept(answer))
 
-    def _advice(self, answer: Answer, fault: _Fault) -> str:
+    def _advice(self, answer: Answer, fault: Fault) -> str:
         email, config = self.account.client_email, self._config
-        if answer.status == 403 and any(
-            one.get("reason") == OFF for one in fault.details
-        ):
+        if answer.status == 403 and fault.is_off:
             return "the Google Sheets API is off in the account's project: switch it on there"
         if answer.status == 403:
             return f"share this sheet with {email} as Editor"
@@ -195,14 +190,6 @@ class Google:
 def unwell(status: int) -> bool:
     """Whether to ask again later, whatever was asked."""
     return status in {408, 409, 425, 429} or status >= 500 or status < 200
-
-
-def fault_in(body: bytes) -> _Fault:
-    """What Google says is wrong; nothing where it is no answer of Google's."""
-    try:
-        return msgspec.json.decode(body, type=_Said).error
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return _Fault()
 
 
 def kept(answer: Answer) -> bytes:

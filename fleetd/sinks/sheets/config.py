@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from msgspec import Struct
 
 from fleetd.config.units import BaseUrl, Seconds
+from fleetd.google import SHEETS, Spreadsheet
 from fleetd.secrets import Secret
 from fleetd.sinks.sheets.columns import POSITION, Columns
 from fleetd.when import Zone
 
-GOOGLE = BaseUrl("https://sheets.googleapis.com")
+GOOGLE = BaseUrl(SHEETS)
 TITLE = re.compile(r"[^\x00-\x1f\x7f\[\]*?:/\\]{1,80}")
 KEY = ("provider", "provider_vehicle_id")
-
-
-class Spreadsheet(str):
-    """The id of a spreadsheet, also cut out of its address."""
-
-    __slots__ = ()
-    word: ClassVar[str] = "address or id of a spreadsheet"
-
-    @classmethod
-    def read(cls, value: object, _base: Path) -> Spreadsheet:
-        text = value if isinstance(value, str) else ""
-        if found := re.search(r"/spreadsheets/d/([A-Za-z0-9_-]+)", text):
-            text = found[1]
-        if not re.fullmatch(r"[A-Za-z0-9_-]{20,100}", text):
-            raise ValueError(
-                'takes the address of a sheet: "https://docs.google.com/spreadsheets/d/..."'
-            )
-        return cls(text)
+__all__ = ["GOOGLE", "Config", "Spreadsheet"]
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fleetd.errors import HeldError
-from fleetd.google import MARK
+from fleetd.google import CURSOR, MARK
 from fleetd.sinks.sheets import words
 from fleetd.sinks.sheets.client import Google, UnappliedError
 from fleetd.sinks.sheets.config import Config
@@ -33,7 +33,7 @@ from fleetd.sinks.sheets.grid import (
     warn,
 )
 
-CURSOR, FLUSH = "fleetd.cursor", "fleetd.flush"
+FLUSH = "fleetd.flush"
 SEEN = 200  # flushes that are remembered: minutes more than a call may take
 STRUCTURE = (
     "properties(title,timeZone),sheets(properties(sheetId,title,gridProperties),"
@@ -49,6 +49,7 @@ class Cursor(Struct, frozen=True):
     `n` counts flushes. `next` is the row below the last one of ours, `last` the seq that
     stands there, `upto` the highest seq of each lane. `headers` are ours. `moved` rows
     were found elsewhere than where they were put, `conflicts` cells changed by people.
+    `keys` are the headers that tell rows apart, for whoever reads them (`google.Kept`).
     """
 
     log: str
@@ -64,6 +65,7 @@ class Cursor(Struct, frozen=True):
     headers: tuple[str, ...] = ()
     moved: int = 0
     conflicts: int = 0
+    keys: tuple[str, ...] = ()
 
 
 class Owner(Struct, frozen=True):
@@ -96,6 +98,7 @@ class Tab:
         self.title, self.owner = title, owner
         self.headers = headers or (*config.columns, MARK)  # ours, the hidden one last
         self.mode = mode or config.mode
+        self.keys = config.keys if self.mode == "upsert" else ()
         self.known = False  # whether what we know is all that there is
         self.sheet: Sheet
         self.cursor: Cursor
@@ -188,7 +191,7 @@ class Tab:
         layout = {**self.layout, **{name: at for at, name in added.items()}}
         cursor = Cursor(
             owner.log, owner.box, owner.place, self.title, sheet.id, self.mode,
-            next=below, headers=self.headers,
+            next=below, headers=self.headers, keys=self.keys,
         )  # fmt: skip
         sheet.cursor_id = number_of("cursor", sheet.id, owner.log)
         metadatum = noted(sheet.cursor_id, CURSOR, packed(cursor), sheet.id)
@@ -244,7 +247,8 @@ class Tab:
 
     async def flush(self, requests: Sequence[Request], cursor: Cursor) -> None:
         """Apply all of it and move the cursor, or nothing at all."""
-        cursor, sheet = replace(cursor, n=self.cursor.n + 1), self.sheet
+        sheet = self.sheet
+        cursor = replace(cursor, n=self.cursor.n + 1, keys=self.keys)
         ident = number_of("flush", cursor.log, sheet.id, cursor.n)
         once = noted(ident, FLUSH, str(cursor.n), sheet.id)
         lookup = {"developerMetadataLookup": {"metadataId": sheet.cursor_id}}

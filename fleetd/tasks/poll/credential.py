@@ -217,9 +217,12 @@ class Credential:
         return account.provider.authorize(account.token())
 
     def _judge(self, ask: Ask, answer: Answer, scope: str) -> None:
+        provider = self.account.provider
         try:
-            if self.account.provider.judge is not None:
-                self.account.provider.judge(ask, answer)
+            if provider.judge is not None:
+                provider.judge(ask, answer)
+            if provider.session is not None and provider.session.judge is not None:
+                provider.session.judge(self.secret, ask, answer)
             self._judge_status(ask, answer, scope)
         except TransientError as unwell:
             if BUSY in {answer.status, unwell.status}:

@@ -186,7 +186,14 @@ class Poller:
             part=part,
             vehicles=self._vehicles(),
             tags=self.credential.account.tags,
+            last=self._last(),
         )
+
+    def _last(self) -> str | None:
+        """The bookmark of the last page kept, for a feed that begins anew each time."""
+        if self._listing is None:
+            return None
+        return self.store.bookmark(self.plan.source, self.feed.name)
 
     def _now(self) -> datetime:
         """The time, as far as it is known: a clock that lost it leads no bookmark back."""

@@ -50,6 +50,7 @@ class Listing:
         """Go on after a page; what an operator should hear once it was the last."""
         page, code = taken.page, CODES[self.kind]
         self._held |= {one.event.id for one in taken.append.made if one.kind == code}
+        self._held |= {*page.held}
         self._whole = self._whole and not taken.append.dead
         self.token = page.bookmark if page.more else None
         if page.more:
@@ -101,7 +102,8 @@ class Listing:
         }
         arrival = Arrival(
             self._credential.account.source, Provider(OURS, normalize), received,
-            "poll", trusted_clock=self._clock.trusted,
+            "poll", flags=self._credential.account.provider.flags,
+            trusted_clock=self._clock.trusted,
         )  # fmt: skip
         records = [Record(one, b"{}") for one in ids]
         append = take_in(arrival, records, self._store.directory)

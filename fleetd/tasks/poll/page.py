@@ -108,7 +108,8 @@ def arrival_of(
         gaps, pushed = store.outages, account.provider.webhook.kinds
     return Arrival(
         account.source, account.provider, store.next_received_ms(), origin,
-        trusted_clock=clock.trusted, gaps=gaps, pushed=pushed, tags=account.wanted,
+        flags=account.provider.flags, trusted_clock=clock.trusted, gaps=gaps,
+        pushed=pushed, tags=account.wanted,
     )  # fmt: skip
 
 

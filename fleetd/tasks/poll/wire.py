@@ -75,6 +75,7 @@ def _request(
         params=dict(ask.params) or None,
         headers={**packed, **typed, **ask.headers, **headers},
         content=None if ask.json is None else msgspec.json.encode(ask.json),
+        data=dict(ask.form) or None,
         extensions={"trace": trace} if trace else None,
     )
 
