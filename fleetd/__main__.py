@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from fleetd import __version__, cli
 from fleetd.config.units import nearest
 from fleetd.errors import (
+    DISK_FAULTS,
     ConfigError,
     FleetdError,
     LockedError,
@@ -21,6 +23,7 @@ from fleetd.errors import (
 from fleetd.masking import MASK
 
 DONE, FAILED, USAGE, UNREACHABLE, DISK, LOCKED, CONFIG = 0, 1, 2, 69, 74, 75, 78
+STDOUT, STDERR = 1, 2
 INTERRUPTED, BROKEN_PIPE = 130, 141  # as a shell counts a process that a signal ended
 STATUS: tuple[tuple[type[FleetdError], int], ...] = (
     (ConfigError, CONFIG),
@@ -36,12 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status says how it went."""
     if argv is None:  # the process is ours
         MASK.guard_crashes()
+        hold_outputs()
     try:
         status = run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        hush()
         return BROKEN_PIPE
+    except OSError as bad:
+        return refused(bad)
     except KeyboardInterrupt:
         return INTERRUPTED
     except FleetdError as fault:
@@ -51,9 +57,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+def hold_outputs() -> None:
+    """Have all three standard files there, and an output that refuses no letter.
+
+    A log that were opened as file 1 or 2 would be printed into.
+    """
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(spare, True)
+    os.close(spare)
+    sys.stdout = sys.stdout or os.fdopen(STDOUT, "w")
+    sys.stderr = sys.stderr or os.fdopen(STDERR, "w")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def hush() -> None:
+    """Have nothing more written to where nobody takes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def refused(bad: OSError) -> int:
+    """What the system refused, in one line: the output, unless it names a file."""
+    sys.stderr.write(f"fleetd: {bad.filename or 'the output'}: {bad.strerror}\n")
+    hush()
+    return DISK if bad.errno in DISK_FAULTS else FAILED
+
+
 def run(argv: Sequence[str]) -> int:
     """Parse the line and run its command."""
     chosen = outer_parser().parse_args(argv)
+    if chosen.command == "help" and chosen.rest:
+        chosen.command, chosen.rest = chosen.rest[0], ["--help"]
     if chosen.command is None or chosen.command == "help":
         outer_parser().print_help()
         return DONE if chosen.command else USAGE
@@ -123,7 +157,7 @@ def of_group(group: BaseExceptionGroup[BaseException]) -> int:
     leaves = list(leaves_of(group))
     ours = [one for one in leaves if isinstance(one, FleetdError)]
     if any(isinstance(one, BrokenPipeError) for one in leaves):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        hush()
         return BROKEN_PIPE
     if ours and len(ours) == len(leaves):
         return told(ours)

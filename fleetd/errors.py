@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
+
+DISK_FAULTS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
+)  # what a command that writes exits 74 for
 
 
 class FleetdError(Exception):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -22,7 +24,8 @@ def setup(
     level: str = "info", form: str = "auto", stream: TextIO | None = None
 ) -> None:
     """Begin to log, to stderr unless told otherwise; call it again to change that."""
-    to_terminal = (stream or sys.stderr).isatty()
+    stream = stream or sys.stderr
+    to_terminal = stream.isatty()
     plain = form == "console" or (form == "auto" and to_terminal)
     structlog.configure(
         processors=[
@@ -34,10 +37,25 @@ def setup(
             console(colors=to_terminal) if plain else rendered,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),
+        logger_factory=partial(Pen, stream),
         cache_logger_on_first_use=False,  # a reload may change the level
     )
     bridge_libraries()
+
+
+class Pen:
+    """Writes lines to a stream; where it takes none, fleetd goes on without them."""
+
+    def __init__(self, stream: TextIO, *_name: str) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        """Write one line: a full disk below the log stops nothing of the work."""
+        with suppress(OSError, ValueError):
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+    debug = info = warning = error = critical = exception = log = fatal = msg
 
 
 def masked(_logger: Any, _method: str, fields: Fields) -> Fields:

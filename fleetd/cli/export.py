@@ -8,7 +8,6 @@ those of its table (a position has 14), else those that all events have.
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import stat
 import sys
@@ -22,11 +21,10 @@ from fleetd.cli import _client, _filters, _show
 from fleetd.cli._export import FORMATS, columns, open_writer
 from fleetd.cli._export.columns import Page
 from fleetd.cli.events import PAGE, pin
-from fleetd.errors import FleetdError, StoreError, UsageError
+from fleetd.errors import DISK_FAULTS, FleetdError, StoreError, UsageError
 from fleetd.tasks.report.asked import span_of
 
 BINARY: Final = frozenset({"parquet", "xlsx"})
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG})
 TOLD_EVERY: Final = 20_000
 
 
@@ -161,5 +159,7 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
 def refused(path: Path, bad: OSError) -> FleetdError:
     """What the system said, with the exit status that goes with it."""
     said = f"{path}: {os.strerror(bad.errno) if bad.errno else bad}"
-    kind: Callable[[str], FleetdError] = StoreError if bad.errno in FULL else UsageError
+    kind: Callable[[str], FleetdError] = (
+        StoreError if bad.errno in DISK_FAULTS else UsageError
+    )
     return kind(said)
