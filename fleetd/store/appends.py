@@ -5,18 +5,16 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import apsw
 from msgspec import MsgspecError
 from msgspec.structs import replace
 
 from fleetd.event import (
-    CODES,
     DIRECTORY_KINDS,
     GONE,
     KINDS,
-    LANES,
     ORIGINS,
     AnyEvent,
     Entry,
@@ -29,10 +27,10 @@ from fleetd.event import (
     tag_of_record,
     unpack,
 )
-from fleetd.store.moves import Append, Counts, DeadRecord, Made
+from fleetd.store.moves import Append, Counts, DeadRecord, Made, Raw
+from fleetd.store.routing import route
 from fleetd.store.rows import gather, pour, spread
 from fleetd.store.totals import HOUR_MS
-from fleetd.taking import Taking
 
 if TYPE_CHECKING:
     from fleetd.store.log import Tx
@@ -77,7 +75,7 @@ FIRST = "SELECT body, revision FROM events WHERE seq = ?"
 STANDS = "SELECT content, revision, seq FROM records WHERE source = ? AND kind = ? AND id = ?"
 SEEN_ONE = "SELECT seq, filled FROM seen WHERE key = ?"
 UNDEAD = "DELETE FROM dead WHERE id = ?"
-Groups: TypeAlias = "Counter[tuple[str, str, int, int]]"  # source, kind, lane, hour
+BULK = 512  # events of a commit from which their rows are written where it syncs
 PACK_FROM = 4096  # bytes from which a body is worth compressing
 CHANGED = frozenset(KINDS.index(kind) for kind in DIRECTORY_KINDS)
 
@@ -85,34 +83,52 @@ CHANGED = frozenset(KINDS.index(kind) for kind in DIRECTORY_KINDS)
 class Appends:
     """The appends of one commit, gathered into one statement a table."""
 
-    def __init__(self, tx: Tx) -> None:
+    def __init__(self, tx: Tx, appends: Sequence[Append]) -> None:
         self.tx = tx
+        self.appends = [self._in_order(one) for one in appends]
+        self.many = sum(len(one.made) for one in appends) >= BULK
+        self.known: dict[bytes, tuple[int, int]] = {}  # as `seen`, from the disk
         self.events: list[Any] = []  # flat, as the statements want it
         self.seen: dict[bytes, tuple[int, int]] = {}  # key → seq, columns filled
-        self.raws: list[tuple[Any, ...]] = []
+        self.raws: list[tuple[tuple[Any, ...], Raw]] = []
         self.asides: list[tuple[Any, ...]] = []
         self.records: list[tuple[Any, ...]] = []
         self.standing: dict[tuple[int, int, str], tuple[str, int | None, int]] = {}
         self.heard: dict[int, int] = {}  # sources of which no bytes say when
 
-    def take(self, appends: Sequence[Append]) -> list[Counts]:
-        """Decide what is new, write it, and answer the counts of each append."""
+    def look_up(self) -> None:
+        """Find which keys are in the log already; may run beside the loop."""
+        keys = [made.key for one in self.appends for made in one.made if made.key]
+        rows = gather(self.tx.db, KNOWN, keys)
+        self.known = {row[0]: (row[1], row[2]) for row in rows}
+
+    def take(self) -> list[Counts]:
+        """Decide what is new, write it, and answer the counts of each append.
+
+        The rows of many events are left to `Tx.pour`, which may run beside the loop.
+        """
         db = self.tx.db
-        appends = [self._in_order(one) for one in appends]
-        keys = [made.key for one in appends for made in one.made if made.key]
-        self.known = {row[0]: (row[1], row[2]) for row in gather(db, KNOWN, keys)}
-        counts = [self._one(append) for append in appends]
-        pour(db, EVENTS, EVENT_WIDTH, self.events)
-        seen = [one for key, row in self.seen.items() for one in (key, *row)]
-        pour(db, SEEN, SEEN_WIDTH, seen, SEEN_TWICE)
-        spread(db, RAW, self.raws)
+        counts = [self._one(append) for append in self.appends]
+        self.tx.pours += (self._pour_events, self._pour_seen, self._pour_raws)
+        if not self.many:
+            self.tx.pour()
         spread(db, ASIDES, self.asides)
         spread(db, RECORDS, self.records, NEWER)
         for source, received_ms in self.heard.items():
             db.execute(HEARD, (source, received_ms))
-        self._facts(appends)
-        self._route()
+        self._facts(self.appends)
+        route(self.tx)
         return counts
+
+    def _pour_events(self) -> None:
+        pour(self.tx.db, EVENTS, EVENT_WIDTH, self.events)
+
+    def _pour_seen(self) -> None:
+        flat = [one for key, row in self.seen.items() for one in (key, *row)]
+        pour(self.tx.db, SEEN, SEEN_WIDTH, flat, SEEN_TWICE)
+
+    def _pour_raws(self) -> None:
+        spread(self.tx.db, RAW, [(*row, *packed(raw)) for row, raw in self.raws])
 
     def _in_order(self, append: Append) -> Append:
         """Arrival never goes backwards along the log: it is searched by halving."""
@@ -312,12 +328,9 @@ class Appends:
         raw = append.raw
         assert raw is not None
         self.tx.raw = number
-        body, packed = raw.body, raw.packed
-        if not packed and len(body) >= PACK_FROM:
-            body, packed = zlib.compress(body, 1), True
         self.raws.append((
-            number, source, raw.feed, append.received_ms, raw.signed_ms, raw.verdict,
-            raw.headers, int(packed), body,
+            (number, source, raw.feed, append.received_ms, raw.signed_ms, raw.verdict,
+             raw.headers), raw,
         ))  # fmt: skip
 
     def _records(self, append: Append, source: int, hour: int) -> None:
@@ -351,48 +364,9 @@ class Appends:
                 self.tx.landed.facts.append((append.source, fact))
         spread(self.tx.db, FACTS, rows)
 
-    def _route(self) -> None:
-        """Count what each sink takes of this commit, by groups where that suffices.
 
-        A sink that has decided about everything before, and takes nothing of this
-        commit, stands behind it at once: it costs no read, and pins nothing.
-        """
-        tx = self.tx
-        if not tx.log.takings:
-            return
-        new = [one for one, _ in tx.landed.entries]
-        groups = Counter([
-            (one.source, one.event.kind, one.lane, one.received_ms // HOUR_MS)
-            for one in new
-        ])  # fmt: skip
-        for sink, taking in tx.log.takings.items():
-            taken = self._taken(taking, groups, new)
-            for lane in range(len(LANES)):
-                seq, waiting = tx.place(sink, lane) or (0, 0)
-                if taken[lane]:
-                    tx.put(sink, lane, seq, waiting + taken[lane])
-                elif seq == tx.log.seq < tx.seq:
-                    tx.put(sink, lane, tx.seq, 0)
-                    self._pass(sink, lane, groups)
-
-    def _taken(
-        self, taking: Taking, groups: Groups, new: Sequence[Entry]
-    ) -> Counter[int]:
-        """How many of each lane."""
-        if taking.vehicles:
-            return Counter(
-                one.lane for one in new if taking.takes(one.source, one.event)
-            )
-        found: Counter[int] = Counter()
-        for (source, kind, lane, _), n in groups.items():
-            if kind not in taking.kinds:
-                continue
-            if not taking.sources or source in taking.sources:
-                found[lane] += n
-        return found
-
-    def _pass(self, sink: str, lane: int, groups: Groups) -> None:
-        number = self.tx.log.scope("sink", sink)
-        for (_, kind, of, hour), n in groups.items():
-            if of == lane:
-                self.tx.count(number, hour, CODES[kind], "not_taken", n)
+def packed(raw: Raw) -> tuple[int, bytes]:
+    """Whether a body is kept as zlib, and how it is kept."""
+    if raw.packed or len(raw.body) < PACK_FROM:
+        return int(raw.packed), raw.body
+    return 1, zlib.compress(raw.body, 1)

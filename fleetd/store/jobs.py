@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import apsw
 import msgspec
@@ -136,6 +136,7 @@ class Progress(Struct, frozen=True):
     records: int
     now_ms: int
     place: str = ""
+    blind: ClassVar[bool] = True  # looks at no event of its own commit
 
     def apply(self, tx: Tx) -> Job:
         job = job_of(tx.db, self.id)

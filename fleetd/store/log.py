@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import apsw
 import msgspec
@@ -18,7 +18,7 @@ from fleetd.store.files import Reservation, Space, connect
 from fleetd.store.moves import Append, Fact, Job
 from fleetd.store.rows import spread
 from fleetd.store.totals import Deltas, add
-from fleetd.store.writer import Steps
+from fleetd.store.writer import Aloft, Steps
 from fleetd.taking import Taking
 
 EDGE = (
@@ -29,6 +29,7 @@ MOVED = "ON CONFLICT DO UPDATE SET seq = excluded.seq, waiting = excluded.waitin
 STOOD = (
     "SELECT name, lane, seq, waiting FROM cursors JOIN names ON names.id = cursors.sink"
 )
+Doing: TypeAlias = "Generator[Aloft, Exception | None, None]"
 DAMAGED = -1  # what pruning answers where a page cannot be changed
 UNFIT = (
     ArithmeticError, LookupError, TypeError, ValueError, apsw.ConstraintError,
@@ -73,6 +74,24 @@ class Tx:
         self.raw = log.raw
         self.received_ms = log.received_ms
         self.landed = Landed()
+        self.pours: list[
+            Callable[[], None]
+        ] = []  # rows of events, decided, not written
+
+    def pour(self) -> None:
+        """Write the rows that were decided: for whoever looks at them in here."""
+        pours, self.pours = self.pours, []
+        for write in pours:
+            write()
+
+    def sync(self) -> None:
+        """Put it on the disk.
+
+        With it go the rows of many events: big statements run beside the loop, where
+        SQLite lets go of the interpreter's lock, while small ones would fight for it.
+        """
+        self.pour()
+        self.db.execute("COMMIT")
 
     def count(
         self, scope: int, hour: int, kind: int, outcome: str, n: int = 1, why: str = ""
@@ -227,14 +246,6 @@ class Log:
             results += yield from self.commit([one])
         return results
 
-    def sync(self) -> Exception | None:
-        """Put the transaction on the disk: the one step that may run elsewhere."""
-        try:
-            self.db.execute("COMMIT")
-        except apsw.Error as bad:
-            return bad
-        return None
-
     def _grew(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         """Called by each commit; in place of SQLite's own checkpoints."""
         self._wal_pages = pages
@@ -293,11 +304,9 @@ class Log:
         done = False
         self.db.execute("BEGIN IMMEDIATE")
         try:
-            self._apply(tx, writes, results)
+            yield from self._apply(tx, writes, results)
             tx.end()
-            fault = yield
-            if fault is not None:
-                raise fault
+            yield from _told(tx.sync)
             done = True
         finally:
             if not done:
@@ -316,19 +325,41 @@ class Log:
         tx.landed.newest = tx.seq
         self.publish(tx.landed)
 
-    def _apply(self, tx: Tx, writes: Sequence[Any], results: list[Any]) -> None:
+    def _apply(self, tx: Tx, writes: Sequence[Any], results: list[Any]) -> Doing:
         appends = [n for n, one in enumerate(writes) if isinstance(one, Append)]
         if appends:
-            taken = Appends(tx).take([writes[n] for n in appends])
+            gathered = Appends(tx, [writes[n] for n in appends])
+            if gathered.many:
+                yield from _told(gathered.look_up)
+            else:
+                gathered.look_up()
+            taken = gathered.take()
             for n, counts in zip(appends, taken, strict=True):
                 results[n] = counts
         others = [n for n, one in enumerate(writes) if not isinstance(one, Append)]
         for n in sorted(others, key=lambda n: prunes(writes[n])):
             one = writes[n]
+            if not getattr(one, "blind", False):
+                tx.pour()
             try:
                 results[n] = one.apply(tx)
             except FleetdError as refused:  # says no before it changes a row
                 results[n] = refused
+
+
+def _told(work: Callable[[], None]) -> Doing:
+    """Have it done where the disk is waited for, and raise here what it raised there."""
+
+    def aloft() -> Exception | None:
+        try:
+            work()
+        except (apsw.Error, *UNFIT) as bad:
+            return bad
+        return None
+
+    fault = yield aloft
+    if fault is not None:
+        raise fault
 
 
 def grows(write: Any) -> bool:

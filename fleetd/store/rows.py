@@ -8,7 +8,7 @@ from typing import Any
 
 import apsw
 
-SIZES = (64, 8, 1)
+SIZES = (512, 64, 8, 1)  # 512 rows of 12 columns still fit apsw's cache of statements
 
 
 @cache
@@ -20,7 +20,7 @@ def _statement(head: str, width: int, rows: int, tail: str) -> str:
 def spread(
     db: apsw.Connection, head: str, rows: Sequence[tuple[Any, ...]], tail: str = ""
 ) -> None:
-    """Run `head VALUES (…),(…) tail` over all rows, 64, 8 and 1 at a time.
+    """Run `head VALUES (…),(…) tail` over all rows, as many at a time as there are.
 
     Row by row the writer would need the interpreter's lock at each step, which a busy
     event loop gives up only now and then.

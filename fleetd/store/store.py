@@ -55,9 +55,7 @@ class Store:
         self.world = world
         self.space = Space(folder, rules.max_disk)
         self.log = Log(db, self.space, Reservation(folder))
-        self.writer = Writer(
-            self.log.commit, self.log.sync, self.log.fold, threads=world.threads
-        )
+        self.writer = Writer(self.log.commit, self.log.fold, threads=world.threads)
         self.log.publish = self._landed
         self.directory = Directory()
         self.aside = ""

@@ -17,7 +17,8 @@ REQUEST_S = 120e-6  # what one request costs the loop with all that follows (mea
 LINGER_MOST = 0.02  # seconds: a commit that hung says nothing about the next one
 MAX_JOINED = 4096
 T = TypeVar("T")
-Steps: TypeAlias = "Generator[None, Exception | None, list[Any]]"
+Aloft: TypeAlias = "Callable[[], Exception | None]"  # what may wait for the disk
+Steps: TypeAlias = "Generator[Aloft, Exception | None, list[Any]]"
 
 
 class Waiter:
@@ -39,9 +40,9 @@ class Waiter:
 class Writer:
     """Joins the writes of many tasks into one transaction and one sync.
 
-    `commit(writes)` runs the statements, yields once where its transaction is to be
-    synced, hears how that went, and returns one result a write. Statements run in the
-    loop's thread and only the sync in a thread of its own: two threads at the
+    `commit(writes)` runs the statements, yields what waits for the disk, as its sync,
+    hears how that went, and returns one result a write. What it yields runs in a thread
+    of its own, and but for big statements nothing else does: two threads at the
     interpreter's lock cost three times what the second core gave (measured). While one
     commit syncs, the next one gathers: half of those who write at a time, so that disk
     and loop both stay busy, or all of them where the disk is the slower of the two; a
@@ -52,13 +53,11 @@ class Writer:
     def __init__(
         self,
         commit: Callable[[Sequence[Any]], Steps],
-        sync: Callable[[], Exception | None],
         fold: Callable[[], Callable[[], None] | None] = lambda: None,
         *,
         threads: bool,
     ) -> None:
         self._commit = commit
-        self._sync = sync
         self._fold = fold
         self._threads = threads
         self._pending: list[Waiter] = []
@@ -202,11 +201,11 @@ class Writer:
     def _step(self, fault: Exception | None) -> None:
         assert self._steps is not None
         try:
-            self._steps.send(fault)
+            work = self._steps.send(fault)
         except StopIteration as end:
             self._finish(end.value)
         else:
-            self._send_aloft(self._sync)
+            self._send_aloft(work)
 
     def _finish(self, results: list[Any]) -> None:
         assert self.busy_since is not None
@@ -250,11 +249,11 @@ class Writer:
         fault: Exception | None = None
         while True:
             try:
-                steps.send(fault)
+                work = steps.send(fault)
             except StopIteration as end:
                 result = end.value[0]
                 break
-            fault = self._sync()
+            fault = work()
         if fold := self._fold():
             fold()
         return result

@@ -27,6 +27,7 @@ UNKNOWN_MS = 48 * HOUR_MS  # of whom too little is known to call it unusual
 TIMES = 2  # the longest gap of the days learned
 SETTLED_S = 900.0  # after a start: what was missed is still being fetched
 KEEP_S = 3600.0
+LIVE = frozenset({"push", "poll"})  # origins of what is told now
 MANY, MANY_SHARE = 5, 0.1  # so many at once are told in one alert
 logger = structlog.get_logger()
 
@@ -95,11 +96,11 @@ class Watch:
             }
 
     def landed(self, landed: Landed) -> None:
-        """Note whose position is on the disk now."""
+        """Note whose position is on the disk now; what is fetched of the past is no word."""
         self._fixes.update({
             (one.source, one.event.vehicle): one.received_ms
             for one, _ in landed.entries
-            if type(one.event) is Position and one.event.vehicle
+            if one.origin in LIVE and type(one.event) is Position and one.event.vehicle
         })  # fmt: skip
 
     async def look(self) -> None:

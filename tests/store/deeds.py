@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -71,6 +71,18 @@ def appended(
 
 async def put(store: Store, *items: AnyEvent | bytes, **how: Any) -> Counts:
     return await store.append(appended(store, *items, **how))
+
+
+def committed(store: Store, writes: Sequence[Any]) -> list[Any]:
+    """One commit, by hand, with what it would do in the log's own thread done here."""
+    steps, fault = store.log.commit(writes), None
+    while True:
+        try:
+            work = steps.send(fault)
+        except StopIteration as end:
+            results: list[Any] = end.value
+            return results
+        fault = work()
 
 
 @asynccontextmanager

@@ -26,7 +26,16 @@ from fleetd.event import (
     unpack,
 )
 from tests.conftest import MORNING, virtual_world
-from tests.store.deeds import appended, counted, fix, opened, put, rows, stored
+from tests.store.deeds import (
+    appended,
+    committed,
+    counted,
+    fix,
+    opened,
+    put,
+    rows,
+    stored,
+)
 
 maybe = st.none() | st.floats(0, 90)
 copies = st.builds(
@@ -151,12 +160,8 @@ async def test_the_same_request_twice_at_once_is_stored_once(
 ):
     """Both copies in one commit, before either is on the disk."""
     async with opened(tmp_path, world) as store:
-        steps = store.log.commit([appended(store, fix(1)), appended(store, fix(1))])
-        steps.send(None)
-        try:
-            steps.send(store.log.sync())
-        except StopIteration as end:
-            counts = end.value
+        twice = [appended(store, fix(1)), appended(store, fix(1))]
+        counts = committed(store, twice)
 
         assert [(one.stored, one.duplicate) for one in counts] == [(1, 0), (0, 1)]
 

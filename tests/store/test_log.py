@@ -11,12 +11,15 @@ from fleetd.errors import PayloadError, StoreError
 from fleetd.event import millis
 from fleetd.store import Attempt, Burial, SinkPlace
 from fleetd.store import reading as reading_module
+from fleetd.store.appends import BULK
 from fleetd.store.jobs import AddJob
+from fleetd.store.small import Keep
 from fleetd.taking import Taking
 from tests.conftest import MORNING
 from tests.store.deeds import (
     ALL,
     appended,
+    committed,
     counted,
     crash,
     drain,
@@ -228,22 +231,47 @@ async def test_a_write_that_no_row_can_hold_is_refused_alone(
             appended(store, bad),
             appended(store, fix(3)),
         ]
-        steps = store.log.commit(writes)
-        results = _driven(steps, store)
+        results = committed(store, writes)
 
         assert isinstance(results[1], PayloadError)
         assert stored(store) == ["p2", "p3"]
         assert store.trouble == ""
 
 
-def _driven(steps, store):
-    fault = None
-    while True:
-        try:
-            steps.send(fault)
-        except StopIteration as end:
-            return end.value
-        fault = store.log.sync()
+async def test_many_events_in_one_commit_are_stored_as_few_are(
+    autojump_clock, tmp_path, world
+):
+    """Their rows are written beside the loop; what else is in the commit sees them."""
+    async with opened(tmp_path, world) as store:
+        await put(store, fix(7))
+        page = [fix(n) for n in range(2 * BULK)]
+        writes = [
+            appended(store, *page),
+            Keep("mark", {"on": True}),
+            appended(store, fix(3), fix(2 * BULK)),
+        ]
+        first, _, second = committed(store, writes)
+
+        assert (first.stored, first.duplicate) == (2 * BULK - 1, 1)
+        assert (second.stored, second.duplicate) == (1, 1)
+        assert len(stored(store)) == 2 * BULK + 1
+        assert store.waiting("ops", 0) == 2 * BULK + 1
+        assert await imbalances(store) == []
+        seqs = [seq for (seq,) in rows(store, "SELECT seq FROM events ORDER BY seq")]
+        assert seqs == list(range(1, 2 * BULK + 2))
+
+
+async def test_one_event_that_no_row_can_hold_spoils_no_commit_of_many(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        bad = fix(0, revision=1 << 63)
+        many = [fix(n) for n in range(1, BULK + 1)]
+        results = committed(store, [appended(store, bad), appended(store, *many)])
+
+        assert isinstance(results[0], PayloadError)
+        assert results[1].stored == BULK
+        assert len(stored(store)) == BULK
 
 
 async def test_a_burial_keeps_its_reason_and_moves_the_cursor(

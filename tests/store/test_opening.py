@@ -17,6 +17,7 @@ from fleetd.store.opening import MARK, READS, migrate, migrations
 from tests.store.deeds import (
     ALL,
     appended,
+    committed,
     counted,
     drain,
     fix,
@@ -270,7 +271,7 @@ async def test_a_full_disk_takes_nothing_in_and_still_moves_cursors(
         store.log.db.pragma("max_page_count", store.log.db.pragma("page_count"))
         big = [fix(n, location_description="x" * 500) for n in range(10, 400)]
         steps = [appended(store, *big)]
-        results = drive(store, steps)
+        results = committed(store, steps)
 
         assert "full" in str(results[0])
         assert store.trouble
@@ -278,13 +279,3 @@ async def test_a_full_disk_takes_nothing_in_and_still_moves_cursors(
         assert len(await drain(store)) == 2
         assert counted(store, "ops") == {"delivered": 2}
         assert stored(store) == ["p1", "p2"]
-
-
-def drive(store, writes):
-    steps, fault = store.log.commit(writes), None
-    while True:
-        try:
-            steps.send(fault)
-        except StopIteration as end:
-            return end.value
-        fault = store.log.sync()

@@ -219,10 +219,10 @@ class Machine:
     async def torn(self, items: list[AnyEvent]) -> None:
         """The power goes after the statements and before the commit."""
         steps = self.store.log.commit([appended(self.store, *items)])
-        steps.send(None)
+        sync = steps.send(None)
         folder = self._copied()
         with suppress(StopIteration):
-            steps.send(self.store.log.sync())
+            steps.send(sync())
         await self._close()
         self.folder = folder
         await self._open()

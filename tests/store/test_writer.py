@@ -27,7 +27,7 @@ class Disk:
             raise self.bug
         if self.refuses is not None:
             return [self.refuses] * len(writes)
-        fault = yield
+        fault = yield self.sync
         if fault is not None:
             return [StoreError(str(fault))] * len(writes)
         self.commits.append(list(writes))
@@ -47,7 +47,7 @@ async def settled() -> None:
 @pytest.fixture
 async def disk(nursery):
     disk = Disk()
-    disk.writer = Writer(disk.commit, disk.sync, threads=True)
+    disk.writer = Writer(disk.commit, threads=True)
     nursery.start_soon(disk.writer.run)
     yield disk
     disk.free.set()
@@ -148,7 +148,7 @@ async def test_closing_commits_what_is_in_line(disk, nursery):
 
 async def test_a_bug_in_a_write_ends_the_writer_and_leaves_nobody_waiting():
     disk = Disk()
-    disk.writer = Writer(disk.commit, disk.sync, threads=True)
+    disk.writer = Writer(disk.commit, threads=True)
     heard = []
 
     async def join(name):
@@ -177,7 +177,7 @@ async def test_the_log_is_folded_after_the_answers_and_where_the_syncs_are(nurse
             return None
         return lambda: folded.append((threading.current_thread().name, list(answered)))
 
-    disk.writer = Writer(disk.commit, disk.sync, fold, threads=True)
+    disk.writer = Writer(disk.commit, fold, threads=True)
     nursery.start_soon(disk.writer.run)
     for name in ("one", "two", "three"):
         answered.append(await disk.writer.join(name))
