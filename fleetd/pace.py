@@ -20,9 +20,11 @@ MARGIN = 0.016  # below a vendor's limit: what the road between us may bunch tog
 GUARD = 0.0125  # of a window: how much longer than the vendor's we hold it to be
 WINDOWS = (1.0, 60.0)  # seconds, in which vendors count
 HANDFUL = 10  # calls in a window
-LOOSENS = 0.0015  # of each window: by so much bunches drift apart again
+AHEAD = 0.005  # of a window, for a quota: it hears how late its calls may have come
+LOOSENS = 0.003  # of each window: by so much bunches drift apart again
 LATEST = 0.2  # seconds by which a call may be held to have come late
-LATE_SHARE = 0.004  # of the time, that may be lost by holding so
+LATE_SHARE = 0.009  # of the time, that may be lost by holding so
+PROMPT = 0.05  # seconds: who comes later than that was not kept waiting
 DRIFT = 0.02  # of a step, a call: what is usual changes slowly
 MOST_UNDER_WAY = 64
 CATCH_UP = 0.25  # seconds: what is later than this is lost
@@ -112,34 +114,48 @@ class Quota(Bucket):
     def __init__(
         self, rate: float, burst: int, *, filled_at: float = 0.0, reserve: int = 0
     ) -> None:
-        slower = rate / (1 + GUARD + LOOSENS)
+        slower = rate / (1 + AHEAD + LOOSENS)
         super().__init__(slower, burst, filled_at=filled_at, reserve=reserve)
         self._windows = [
-            (span * (1 + GUARD), max(self.burst, math.ceil(rate * span - TINY)))
+            (span * (1 + AHEAD), max(self.burst, math.ceil(rate * span - TINY)))
             for span in WINDOWS
         ]
         longest = max(most for _, most in self._windows) + self.reserve
         self._gone: deque[float] = deque(maxlen=longest)
-        self._usual = 0.0
+        self._usual = self._spilt = 0.0
         self._allowed, self._allowed_at = LATEST, filled_at
 
     def wait(self, now: float, *, urgent: bool = False) -> float:
-        at = now + super().wait(now, urgent=urgent)
+        return max(super().wait(now, urgent=urgent), self._room_at(urgent) - now)
+
+    def _room_at(self, urgent: bool) -> float:
+        """From when on no window is full."""
+        at = -math.inf
         for span, most in self._windows:
             room = most + (self.reserve if urgent and most < HANDFUL else 0)
             if len(self._gone) >= room:
                 at = max(at, self._gone[-room] + span)
-        return at - now
+        return at
 
     def take(self, now: float, *, urgent: bool = False) -> float:
+        room_at = self._room_at(urgent)
         wait = super().take(now, urgent=urgent)
+        if room_at > now + wait - PROMPT:  # a window it was that kept it waiting
+            self._allowed -= self._spilt / self.rate
+        self._spilt = 0.0
         self._gone.append(now + wait)
         return wait
+
+    def _pour(self, now: float) -> None:
+        gone = max(0.0, now - self._filled_at)
+        self._spilt += max(0.0, self._tokens + gone * self.rate - self.burst)
+        super()._pour(now)
 
     def landed(self, went: float, now: float) -> None:
         """A call that went then has been answered.
 
-        Lateness costs of the rate: no more is allowed for than comes in with time.
+        Holding it to be late delays one a window later. What others catch up with by
+        saved tokens costs nothing; of the rate, no more is spent than comes in with time.
         """
         took = now - went
         usual, self._usual = self._usual, took  # the first may be late with all of it
@@ -148,12 +164,21 @@ class Quota(Bucket):
         refill = LATE_SHARE * max(0.0, now - self._allowed_at)
         self._allowed = min(LATEST, self._allowed + refill)
         self._allowed_at = now
-        late = min(took - usual, self._allowed)
+        late = min(took - usual, LATEST, self._affordable())
         for number in range(1, min(len(self._gone), MOST_UNDER_WAY) + 1):
             if self._gone[-number] == went:
                 self._gone[-number] += late
-                self._allowed -= late
                 return
+
+    def _affordable(self) -> float:
+        """By how much a call may be held late.
+
+        While hardly anything was lost, by as much as tokens can still be saved for; and
+        then by less and less.
+        """
+        free = self.burst - self.reserve - 1 - self._tokens
+        saved = max(0.0, free) / self.rate if self._allowed > LATEST / 2 else 0.0
+        return max(0.0, self._allowed) / 2 + saved
 
 
 class Spacing:
