@@ -574,30 +574,37 @@ def test_a_webhook_is_made_changed_and_removed_with_a_secret_of_ours():
         hooks.made(b'{"error_message":"already taken"}')
 
 
-def test_a_point_in_units_unknown_is_left_until_its_vehicle_is_known():
-    points = [
-        {
-            "vehicle": {
-                "id": n,
-                "current_location": {
-                    "id": str(n),
-                    "located_at": "2026-05-12T10:00:00Z",
-                },
-            }
-        }
-        for n in (1, 2, 3)
-    ]
-    points[2]["vehicle"]["metric_units"] = True
-    body = json.dumps({"vehicles": points, "pagination": {"total": 3}}).encode()
-    left = {
+def test_the_numbers_of_a_point_in_unknown_units_are_left_until_its_vehicle_is_known():
+    point = {"id": "p", "located_at": "2026-05-12T10:00:00Z", "lat": 1, "lon": 2,
+             "speed": 90, "odometer": 5}  # fmt: skip
+    units = [{"vehicle": {"id": n, "current_location": point}} for n in (1, 2, 3)]
+    units[2]["vehicle"]["metric_units"] = True
+    body = json.dumps({"vehicles": units, "pagination": {"total": 3}}).encode()
+    speeds = {
         known: [
-            json.loads(one.body)["id"]
+            (event.vehicle, event.speed_mph, event.units)
             for one in take("locations", body, Turn(NOW, vehicles=known)).records
+            for event in PROVIDER.normalize[one.feed](one.body)
         ]
         for known in ((), ("2",))
     }
 
-    assert left == {(): [1, 2, 3], ("2",): [2, 3]}
+    assert speeds == {
+        (): [("1", 90, "unknown"), ("2", 90, "unknown"), ("3", 90, "metric")],
+        ("2",): [("1", None, "us"), ("2", 90, "unknown"), ("3", 90, "metric")],
+    }
+
+
+@pytest.mark.parametrize(
+    "odd", ['{"vehicle":5}', "7", "null", '{"vehicle":null}', "{}"]
+)
+def test_a_location_of_no_vehicle_is_a_dead_letter_and_never_left_out(odd):
+    body = b'{"vehicles":[%b],"pagination":{"total":1}}' % odd.encode()
+    records = take("locations", body, Turn(NOW, vehicles=("2",))).records
+
+    assert len(records) == 1
+    with pytest.raises(PayloadError):
+        list(PROVIDER.normalize[records[0].feed](records[0].body))
 
 
 def test_every_feed_says_what_it_brings_and_which_scope_it_needs():

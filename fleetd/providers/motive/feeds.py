@@ -30,6 +30,7 @@ from fleetd.providers.windows import EARLIEST, Window, went_on, window
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)  # no fractions in the vendor's times: rather too much
+UNMEASURED = "unmeasured"  # points whose units nobody knows yet
 TRIES = 3  # walks through one list until its count is right
 Split = Callable[[bytes], Sequence[bytes]]
 Span = Callable[[Window, datetime], Mapping[str, str]]
@@ -45,8 +46,8 @@ class Listing(Struct, frozen=True):
 
     `evidence` lists prove by their end that what they did not name is gone. `tries` is
     how often one is read in a row until its count is right. One that needs `units`
-    says none itself: what is not in the directory yet is left for the next time. Of a
-    past window it keeps what lies in it by one of its `times`.
+    says none itself: of a vehicle that is not in the directory yet its numbers are left
+    for the next time. Of a past window it keeps what lies in it by one of its `times`.
     """
 
     feed: str
@@ -65,16 +66,14 @@ class Listing(Struct, frozen=True):
         """The records of one page; the last one is complete where every count agreed."""
         walk, page = walk_of(turn.bookmark), sheet(body, self.plural, self.singular)
         end = went(walk, page, self.tries, MOST_SEEN if self.evidence else FEW_SEEN)
-        kept = [one for one in page.items if self._meant(one, turn)]
-        records = [Record(self.feed, one) for one in kept]
+        kept = [one for one in page.items if within(one, self.times, turn)]
+        records = [Record(self._read_as(one, turn), one) for one in kept]
         if end.onward is not None:
             return Page(records, token_of(end.onward), more=True)
         return Page(records, complete=self.evidence and end.sound)
 
-    def _meant(self, item: bytes, turn: Turn) -> bool:
-        if self.units and not measured(item, turn):
-            return False
-        return within(item, self.times, turn)
+    def _read_as(self, item: bytes, turn: Turn) -> str:
+        return UNMEASURED if self.units and not measured(item, turn) else self.feed
 
 
 class Windowed(Struct, frozen=True):
@@ -119,7 +118,7 @@ class Windowed(Struct, frozen=True):
 
 
 def measured(item: bytes, turn: Turn) -> bool:
-    """Whether it is known in which units a vehicle reports; if not, it comes again."""
+    """Whether it is known in which units a vehicle reports; its numbers come again."""
     try:
         told = loads(item)
     except PayloadError:

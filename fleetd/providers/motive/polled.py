@@ -21,10 +21,12 @@ from fleetd.event import (
     Engine,
     Fuel,
     Place,
+    Position,
     Trip,
     millis,
 )
 from fleetd.providers.contract import Normalize
+from fleetd.providers.motive.feeds import UNMEASURED
 from fleetd.providers.motive.people import driver_of, who
 from fleetd.providers.motive.positions import lenient
 from fleetd.providers.motive.records import (
@@ -128,7 +130,13 @@ def middle(
     return round(sum(lats) / len(lats), 7), round(sum(lons) / len(lons), 7)
 
 
-def location(body: bytes) -> Iterator[AnyEvent]:
+def unmeasured(body: bytes) -> Iterator[AnyEvent]:
+    """The same without its numbers, which a later copy fills in: in which units, is not known."""
+    for fix in location(body):
+        yield replace(fix, speed_mph=None, odometer=None, units="us")
+
+
+def location(body: bytes) -> Iterator[Position]:
     """A vehicle with its newest point, under the point's own id; without one, nothing."""
     unit = loads(body)
     point = inner(unit, "current_location")
@@ -321,6 +329,7 @@ NORMALIZERS: dict[str, Normalize] = {
     "drivers": listed_user,
     "places": place,
     "locations": location,
+    UNMEASURED: unmeasured,
     "trips": partial(reads, trip, "driving period"),
     "idling": partial(reads, idle, "idle event"),
     "violations": partial(reads, violation, "violation"),
