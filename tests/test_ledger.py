@@ -247,6 +247,18 @@ async def test_days_are_those_of_the_operator(tmp_path, world, autojump_clock):
     assert days == ["2026-11-21", "2026-11-22"]
 
 
+async def test_one_name_is_asked_for_alone_and_a_wrong_one_is_told(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        await trio.sleep(1)
+        alone = await here.ask("/api/ledger", name="north")
+        wrong = await here.port("/api/ledger", query="name=nroth")
+
+    assert {one["name"] for one in alone["findings"]} == {"north"}
+    assert "no source or sink 'nroth'; there are: " in wrong.json["error"]
+
+
 @pytest.mark.parametrize("limit", ["1", "100"])
 async def test_ids_stand_behind_every_outcome(limit, tmp_path, world, autojump_clock):
     from fleetd.store import Attempt

@@ -375,6 +375,32 @@ def test_on_80_columns_a_sink_is_one_line_with_its_whole_name(running: Fleetd):
         assert any(name in line and sink["state"] in line for line in narrow), narrow
 
 
+@pytest.mark.parametrize("words", [("ledger",), ("ledger", "--by", "day"), ("events",)])
+def test_on_80_columns_no_time_and_no_name_is_broken(words, running: Fleetd):
+    shown = on_terminal(running, *words, columns=80)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+
+    heads = next(
+        n for n, line in enumerate(lines) if "stored" in line or "what" in line
+    )
+    assert re.search(r"south +.*\d\d-\d\d|\d +(geofence|safety) ", lines[heads + 1])
+    assert re.search(r"\d\d-\d\d( \d\d:\d\d(:\d\dZ)?|  )", lines[heads + 1])
+
+
+def test_who_finds_nothing_is_told_so(running: Fleetd):
+    found = running.run("events", "--vehicle", "nobody")
+    machine = running.run("events", "--vehicle", "nobody", "--json")
+
+    assert (found.stdout, found.stderr) == ("", "nothing fits\n")
+    assert (machine.stdout, machine.stderr) == ("", "")
+
+
+def test_a_daemon_says_where_it_listens_once_it_does(running: Fleetd):
+    (ready,) = running.logged("ready")
+
+    assert ready["webhooks"][0].startswith("127.0.0.1:")
+
+
 def test_the_secret_is_in_no_output(running: Fleetd):
     outputs = [running.run(word, code=None) for word in UP if word != "show"]
     outputs += [running.run(word, "--json", code=None) for word in UP if word != "show"]

@@ -254,6 +254,21 @@ async def test_hours_until_full_come_from_the_growth_of_the_last_hours(
     assert again == pytest.approx(growing, rel=0.2), "a restart knows it at once"
 
 
+async def test_a_full_disk_is_full_now_whatever_grew_before(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        here.store.space.drop_ballast()
+        before = (await here.status())["log"]["full_in_hours"]
+        here.board.refusing = lambda: "the disk is full"
+        await trio.sleep(2)
+        full = await here.status()
+
+    assert before is None
+    assert full["log"]["full_in_hours"] == 0
+    assert full["state"] == "unhealthy"
+
+
 # the port
 
 

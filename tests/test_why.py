@@ -75,6 +75,18 @@ async def test_a_vehicle_nobody_told_of_is_answered_with_those_there_are(
     assert "no source has told of a vehicle 'T-999'; there are: T-101" in found["error"]
 
 
+async def test_a_glob_of_many_vehicles_says_how_many_are_left_out(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        for n in range(23):
+            await put(here.store, truck(f"T-{n}", f"v{n}"))
+        found = await here.ask("/api/why", vehicle="T-*")
+
+    assert len(found["units"]) == 20
+    assert found["more"] == 3
+
+
 def entry(one: Position) -> Entry:
     return Entry(1, "north", "acme", one, 0, 0, "push", 0)
 

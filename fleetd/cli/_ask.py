@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from fleetd.config import House
 from fleetd.errors import (
@@ -16,7 +17,7 @@ from fleetd.errors import (
     PayloadError,
 )
 from fleetd.event import Vehicle
-from fleetd.providers.contract import Feed, Page, Provider, Turn
+from fleetd.providers.contract import Ask, Feed, Page, Provider, Turn
 from fleetd.store import Store
 from fleetd.tasks.budget import Budgets
 from fleetd.tasks.poll import Account, Credential, Plan, open_credential, plans_of
@@ -26,6 +27,7 @@ from fleetd.world import World
 
 LATELY = timedelta(hours=1)
 SOME_VEHICLES = 20
+STEPS = 4  # of a listing that looks for itself before it begins
 FORBIDDEN = 403
 ALL_ALIKE = frozenset({401, 404})  # where one says so, the others would as well
 
@@ -116,8 +118,7 @@ class Caller:
         if ask is None or (feed.parts and not turn.part):
             return Heard(feed.name, records=-1)
         try:
-            answer = await self._credential.ask(ask, scope=feed.scope)
-            page = read(feed.unpack, ask, answer.body, turn)
+            page = await self._page(feed, ask, turn)
         except AbsentError:
             return Heard(feed.name)
         except HeldError as bad:
@@ -129,6 +130,20 @@ class Caller:
         if feed.listing == "vehicle" and not self._vehicles:
             self._vehicles = list(vehicles_in(self._provider, page))
         return Heard(feed.name, len(page.records))
+
+    async def _page(self, feed: Feed, ask: Ask, turn: Turn) -> Page:
+        """The first page; of a listing the first that holds anything."""
+        for _ in range(STEPS):
+            answer = await self._credential.ask(ask, scope=feed.scope)
+            page = read(feed.unpack, ask, answer.body, turn)
+            if page.records or not (page.more and feed.listing):
+                return page
+            turn = replace(turn, bookmark=page.bookmark)
+            onward = feed.ask(turn)
+            if onward is None:
+                return page
+            ask = onward
+        return page
 
     def _turn(self, feed: Feed) -> Turn:
         now, known = self._world.now(), self._vehicles

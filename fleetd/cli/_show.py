@@ -20,6 +20,11 @@ COLOURS: Final = {
     "unhealthy": "red", "stopped": "red", "never": "red", "failed": "red", "off": "dim",
     "lost": "red", "unknown": "yellow", "complete": "green", "cancelled": "dim",
 }  # fmt: skip
+PROSE: Final = {
+    "what": 40,
+    "why": 40,
+    "url": 40,
+}  # what these columns want at the least
 
 
 def on_terminal() -> bool:
@@ -51,11 +56,14 @@ def printable(text: str) -> str:
                    for c in text)  # fmt: skip
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> None:
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], right: str = "",
+    spare: Sequence[str] = (),
+) -> None:  # fmt: skip
     """Print rows under their heads; `right` has an `r` for each column of numbers."""
     sides = (right + "l" * len(heads))[: len(heads)]
     if on_terminal():
-        _rich(heads, rows, sides)
+        console().print(rich_table(heads, rows, sides, spare))
     else:
         for line in plain(heads, rows, sides):
             print(line)
@@ -75,10 +83,6 @@ def plain(
         yield "  ".join(cells).rstrip()
 
 
-def _rich(heads: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> None:
-    console().print(rich_table(heads, rows, sides))
-
-
 def narrowed(
     heads: Sequence[str], rows: Sequence[Sequence[str]], sides: str,
     spare: Sequence[str], width: int,
@@ -86,7 +90,10 @@ def narrowed(
     """The same without as many of the spare columns as it takes to fit."""
     columns = list(zip(zip(sides, heads, strict=True), *rows, strict=True))
     for head in spare:
-        needs = (max(len(head), *map(len, cells)) for (_, head), *cells in columns)
+        needs = (
+            min(PROSE.get(head, 1 << 16), max(len(head), *map(len, cells)))
+            for (_, head), *cells in columns
+        )
         if sum(needs) + 2 * (len(columns) - 1) <= width:
             break
         columns = [one for one in columns if one[0][1] != head]
@@ -99,7 +106,10 @@ def rich_table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], sides: str,
     spare: Sequence[str] = (),
 ) -> Any:  # fmt: skip
-    """A table for a terminal, states in colour; spare columns go where it is narrow."""
+    """A table for a terminal, states in colour; spare columns go where it is narrow.
+
+    Nothing but prose is broken into lines: half a name or a time tells nobody anything.
+    """
     from rich.table import Table
 
     if spare:
@@ -108,9 +118,12 @@ def rich_table(
         box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold dim"
     )
     for head, side in zip(heads, sides, strict=True):
-        narrow = side == "r" or head in {"state", ""}
-        made.add_column(head, justify="right" if side == "r" else "left", no_wrap=narrow,
-                        overflow="fold")  # fmt: skip
+        made.add_column(
+            head,
+            justify="right" if side == "r" else "left",
+            no_wrap=head not in PROSE,
+            overflow="fold",
+        )
     for row in rows:
         made.add_row(*(state(one) if one in COLOURS else escaped(one) for one in row))
     return made

@@ -210,7 +210,9 @@ def hooks(house: House) -> Iterator[Hook]:
             key = "/KEY" if source.auth and source.auth.key else ""
             where = vendor.where
             if key:
-                where = f"KEY is the value of sources.{name}.auth.key. {where}".strip()
+                where = f"{where}; KEY is the value of sources.{name}.auth.key".strip(
+                    "; "
+                )
             url = f"{base}/webhooks/{name}{key}"
             yield Hook(name, vendor.title or vendor.name, url, where)
 

@@ -88,7 +88,7 @@ def listing(house: config.House, name: str, *, as_json: bool) -> int:
     if as_json:
         return 0
     if rows:
-        _show.table(HEADS, [row_of(one) for one in rows], "r")
+        _show.table(HEADS, [row_of(one) for one in rows], "r", ("status", "since"))
     else:
         print("no dead letters")
     for source, kept in page["unverified"].items():

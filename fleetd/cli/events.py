@@ -18,6 +18,7 @@ from fleetd.world import wall_clock
 USUAL, PAGE = 50, 1000
 WAIT = "30"
 HEADS = ("seq", "arrived", "source", "kind", "vehicle", "at", "what")
+SPARE = ("source", "arrived")  # where it is narrow
 DIGEST = (
     "type", "status", "state", "severity", "speed_mph", "latitude", "longitude", "place_name",
     "code", "text", "name", "make", "model",
@@ -50,12 +51,15 @@ def main(chosen: argparse.Namespace) -> int:
     printer = Printer(as_json=chosen.json)
     if chosen.filtered:
         printer.asides(last(asker, params, count, "filtered"))
+        printer.nothing("was counted out")
         return 0
     top = asker.status().log.newest_seq if chosen.follow else None
     for page in pages(asker, params, count, top):
         printer.events(page)
     printer.end()
-    if top is not None:
+    if top is None:
+        printer.nothing("fits")
+    else:
         follow(asker, params, printer, top)
     return 0
 
@@ -124,9 +128,11 @@ class Printer:
     def __init__(self, *, as_json: bool) -> None:
         self._json = as_json
         self._rows: list[Sequence[str]] = []
+        self._count = 0
 
     def events(self, found: Sequence[dict[str, Any]]) -> None:
         """Print or gather a page."""
+        self._count += len(found)
         if self._json:
             _show.lines(found)
             return
@@ -135,18 +141,25 @@ class Printer:
     def end(self) -> None:
         """Print what was gathered, its columns aligned."""
         if self._rows:
-            _show.table(HEADS, self._rows, "r")
+            _show.table(HEADS, self._rows, "r", SPARE)
             sys.stdout.flush()
         self._rows = []
 
     def asides(self, found: Sequence[dict[str, Any]]) -> None:
         """Print what was counted out."""
+        self._count += len(found)
         if self._json:
             _show.lines(found)
             return
         heads = ("hour", "source", "kind", "id", "vehicle", "why")
         rows = [[str(one[head] or "-") for head in heads] for one in found]
-        _show.table(heads, rows)
+        if rows:
+            _show.table(heads, rows, "", ("id", "hour"))
+
+    def nothing(self, what: str) -> None:
+        """Tell a person who sees nothing that there is nothing."""
+        if not self._count and not self._json:
+            sys.stderr.write(f"nothing {what}\n")
 
 
 def row_of(event: dict[str, Any]) -> Sequence[str]:

@@ -29,7 +29,8 @@ def main(chosen: argparse.Namespace) -> int:
         elif not found:
             print("no jobs; `fleetd backfill` and `fleetd replay` make them")
         else:
-            _show.table(HEADS, [row_of(job) for job in found], "rlllrr")
+            rows = [row_of(job) for job in found]
+            _show.table(HEADS, rows, "rlllrr", ("changed", "kind"))
         return 0
     if chosen.id is None:
         raise UsageError(f"jobs {chosen.action} takes the number of a job")
@@ -49,7 +50,7 @@ def row_of(job: dict[str, Any]) -> list[str]:
         *first,
         said(job),
         time_left,
-        str(job["changed_at"]),
+        f"{job['changed_at'][:16]}Z",
         str(job["why"] or "-"),
     ]
 

@@ -41,9 +41,8 @@ def main(chosen: argparse.Namespace) -> int:
     asker = _client.reader(house)
     if chosen.ids:
         return ids(asker, chosen)
-    found = asker.get("/api/ledger", _show.params(chosen, ("since", "until", "by")))
-    if chosen.name:
-        found["rows"] = [one for one in found["rows"] if one["name"] == chosen.name]
+    names = ("since", "until", "by", "name")
+    found = asker.get("/api/ledger", _show.params(chosen, names))
     if chosen.json:
         _show.document(found)
     else:
@@ -64,7 +63,11 @@ def draw(found: dict[str, Any], zone: tzinfo) -> None:
             [one["name"], one["from"], *(_show.many(one[key]) for key in outcomes)]
             for one in rows
         ]
-        _show.table(heads, lines, "ll" + "r" * len(outcomes))
+        empty = [
+            head for head, *told in zip(heads, *lines, strict=True) if {*told} == {"0"}
+        ]
+        spare = [*empty, "norm", "made"]
+        _show.table(heads, lines, "ll" + "r" * len(outcomes), spare)
         print()
     if not found["rows"]:
         print("nothing came and nothing went")

@@ -53,10 +53,20 @@ async def _run(chosen: argparse.Namespace, house: config.House) -> None:
     async with trio.open_nursery() as nursery:
         reread = partial(read, chosen)
         nursery.start_soon(_obey, daemon, reread)
+        nursery.start_soon(_tell, daemon, house)
         if chosen.show:
             nursery.start_soon(_show, daemon, str(house.path))
         await daemon.run()
         nursery.cancel_scope.cancel()
+
+
+async def _tell(daemon: Daemon, house: config.House) -> None:
+    """Where to send and where to look, once all of it is open."""
+    await daemon.ready.wait()
+    logger.info(
+        "ready", webhooks=[*house.webhooks.bind], status=[*house.status.bind],
+        data=str(house.daemon.data),
+    )  # fmt: skip
 
 
 async def _show(daemon: Daemon, path: str) -> None:

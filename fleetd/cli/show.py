@@ -10,6 +10,7 @@ import msgspec
 
 from fleetd import config
 from fleetd.cli import _client, _show
+from fleetd.errors import UsageError
 
 BODY_SHOWN = 4_000
 
@@ -21,6 +22,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(chosen: argparse.Namespace) -> int:
     house = config.load(chosen.config)
+    if chosen.seq < 1:
+        raise UsageError("the first event of a log has seq 1")
     found = _client.reader(house).get("/api/show", {"seq": str(chosen.seq)})
     if chosen.json:
         _show.document(found)

@@ -25,7 +25,9 @@ SOURCES = ("source", "provider", "state", "received", "stored", "dup", "filt", "
            "refused", "last")  # fmt: skip
 SINKS = ("sink", "kind", "state", "waiting", "oldest", "rate/s", "empty in", "delivered",
          "skipped", "dead", "last")  # fmt: skip
-SPARE = ("rate/s", "provider", "kind", "skipped", "filt", "dup")  # on 80 columns
+SPARE = ("rate/s", "provider", "kind", "skipped", "filt", "dup",  # on 80 columns
+         "refused", "oldest", "empty in", "received", "delivered")  # on fewer  # fmt: skip
+SHOWN = ("feed:", "sink:")  # tasks that have a line of their own above
 Block = tuple[Sequence[str], list[Sequence[str]], str]
 
 
@@ -227,7 +229,9 @@ def log(doc: Document) -> Iterator[str]:
     since = f", since {it.oldest_received_at[:10]}" if it.oldest_received_at else ""
     yield f"log       {many(it.events)} events ({first}{since}) in {it.folder}"
     full = "not filling up"
-    if it.full_in_hours is not None:
+    if it.full_in_hours == 0:
+        full = "full"
+    elif it.full_in_hours is not None:
         full = f"full in {span(it.full_in_hours * 3600)}"
     pinned = f", pinned by {it.pinned_by}" if it.pinned_by else ""
     sync = "" if it.fsync_p99_ms is None else f", commits p99 {it.fsync_p99_ms:g} ms"
@@ -246,7 +250,7 @@ def tasks(doc: Document) -> Iterator[str]:
     sick = [
         f"{name} {one.state}"
         for name, one in doc.tasks.items()
-        if one.state in {"failing", "held"}
+        if one.state in {"failing", "held"} and not name.startswith(SHOWN)
     ]
     restarted = f"; run again: {', '.join(again)}" if again else ""
     unwell = f"; unwell: {', '.join(sick)}" if sick else ""

@@ -57,7 +57,7 @@ def listed(sources: list[dict[str, Any]]) -> None:
         rows = [row_of(row) for row in one["registered"] or ()]
         if rows:
             sys.stdout.flush()
-            _show.table(HEADS, rows, "llllr")
+            _show.table(HEADS, rows, "llllr", ("told of", "name"))
 
 
 def heading(one: dict[str, Any]) -> Iterator[str]:

@@ -32,6 +32,10 @@ def main(chosen: argparse.Namespace) -> int:
     since = "today" if not chosen.since else f"since {found['since']}"
     for unit in found["units"]:
         print(_show.printable(" · ".join(said(unit, since))))
+    if found["more"]:
+        print(
+            f"and {many(found['more'])} more vehicles: a name that fits fewer tells of them"
+        )
     return 0
 
 

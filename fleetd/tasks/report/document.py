@@ -235,6 +235,8 @@ def _full_in(live: Live, snap: Snapshot, *, pinned: bool) -> float | None:
     The limit of our own counts only where a sink keeps the oldest events from going:
     else the law makes room by itself.
     """
+    if live.refusing and not live.ballast:  # let go: this is what it was for
+        return 0.0
     if live.growth_per_h is None or live.growth_per_h <= 0:
         return None
     spare = snap.free_pages * snap.page_bytes

@@ -53,10 +53,11 @@ def answer(asked: Asked, db: apsw.Connection) -> dict[str, Any]:
     with stats.steady(db):
         snap = stats.snapshot(db)
         rows = stats.hours(db, span.first, span.until)
-        ours = [one for one in snap.scopes if one.side == "source"]
+        scopes = named(snap.scopes, asked.get("name"))
+        ours = [one for one in scopes if one.side == "source"]
         sinks = [
             one
-            for one in snap.scopes
+            for one in scopes
             if one.side == "sink" and one.name in asked.house.sinks
         ]
         reach = balance.reaches(db, sinks, snap.cursors)
@@ -70,12 +71,21 @@ def answer(asked: Asked, db: apsw.Connection) -> dict[str, Any]:
     return {
         "window": when.spell(_moments(span), asked.house.daemon.timezone.info),
         "by": by,
-        "rows": list(_table(asked, rows, snap.scopes, by)),
+        "rows": list(_table(asked, rows, scopes, by)),
         "outages": [_outage(one) for one in outages],
         "gaps": [_gap(one) for one in gaps],
         "findings": findings,
         "verdict": "lost" if lost else ("unknown" if worst else "complete"),
     }
+
+
+def named(scopes: Sequence[Scope], name: str) -> Sequence[Scope]:
+    """Those of that name, or all where none is given."""
+    found = [one for one in scopes if name in ("", one.name)]
+    if name and not found:
+        there = ", ".join(sorted({one.name for one in scopes})) or "none"
+        raise UsageError(f"no source or sink {name!r}; there are: {there}")
+    return found
 
 
 def span_of(asked: Asked, by: str) -> Span:

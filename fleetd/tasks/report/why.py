@@ -31,7 +31,8 @@ def answer(asked: Asked, db: apsw.Connection) -> dict[str, Any]:
     if sink and sink not in asked.house.sinks:
         there = ", ".join(asked.house.sinks) or "none"
         raise UsageError(f"no sink {sink!r}; there are: {there}")
-    found = meant(asked, db, typed)
+    every = meant(asked, db, typed)
+    found = every[:MOST_UNITS]
     zone = asked.house.daemon.timezone.info
     today = asked.now.astimezone(zone).replace(
         hour=0, minute=0, second=0, microsecond=0
@@ -48,6 +49,7 @@ def answer(asked: Asked, db: apsw.Connection) -> dict[str, Any]:
         return {
             "vehicle": typed,
             "since": stamp(today),
+            "more": len(every) - len(found),
             "units": [
                 _unit(asked, db, one, millis(today), takings, snap) for one in found
             ],
@@ -61,7 +63,7 @@ def meant(asked: Asked, db: apsw.Connection, typed: str) -> list[Unit]:
     every = [one for one in units.units(db) if not sources or one.source in sources]
     found = [one for one in every if (one.source, one.id) in (narrow.units or ())]
     if found:
-        return found[:MOST_UNITS]
+        return found
     names = sorted({name for one in every for name in (one.number, one.id) if name})
     close = [one for one in names if same(f"*{typed}*", one)][:5] or names[:5]
     hint = f"; there are: {', '.join(close)} …" if close else ""
