@@ -16,13 +16,12 @@ from typing import Any, ClassVar
 
 import httpx
 import msgspec
-import trio
 
 from fleetd.errors import HeldError, TransientError
 from fleetd.secrets import Secret
 from fleetd.sinks.answers import Answer, ask, judge
 from fleetd.sinks.contract import Batch, Receipt, Sink, Write
-from fleetd.sinks.telling import DOCS, TAKES, Manners, Teller
+from fleetd.sinks.telling import DOCS, TAKES, Choice, Manners, Teller
 from fleetd.sinks.wording import Message, cut
 from fleetd.world import World
 
@@ -66,24 +65,23 @@ class Teams:
     ) -> None:
         self._config, self._world = config, world
         self._http, self._teller = http, teller
-        self._alone = trio.Lock()
 
     async def write(self, batch: Batch) -> Receipt:
         """Post the one card that is due."""
-        async with self._alone:
-            choice = self._teller.choose(batch)
-            if choice.message is None:
-                return await self._teller.done(batch, choice)
-            answer = await ask(
-                self._http,
-                "POST",
-                self._config.webhook_url.reveal(),
-                within=WITHIN,
-                content=body_of(choice.message),
-                headers={"Content-Type": "application/json"},
-            )
-            receipt = judged(answer, batch, self._world)
-            return await self._teller.done(batch, choice, receipt)
+        return await self._teller.tell(batch, self._say)
+
+    async def _say(
+        self, _choice: Choice, message: Message, batch: Batch
+    ) -> tuple[Receipt, str]:
+        answer = await ask(
+            self._http,
+            "POST",
+            self._config.webhook_url.reveal(),
+            within=WITHIN,
+            content=body_of(message),
+            headers={"Content-Type": "application/json"},
+        )
+        return judged(answer, batch, self._world), ""
 
 
 def judged(answer: Answer, batch: Batch, world: World) -> Receipt:

@@ -27,8 +27,8 @@ from fleetd.secrets import Secret
 from fleetd.sinks.contract import Batch, Receipt, Sink, Write
 from fleetd.sinks.email.letter import Mailbox, letter
 from fleetd.sinks.email.line import Call, Outcome, converse
-from fleetd.sinks.telling import DOCS, TAKES, Manners, Teller
-from fleetd.sinks.wording import clean
+from fleetd.sinks.telling import DOCS, TAKES, Choice, Manners, Teller
+from fleetd.sinks.wording import Message, clean
 from fleetd.world import World
 
 logger = structlog.get_logger()
@@ -82,26 +82,26 @@ class Mailer:
     def __init__(self, config: Config, world: World, teller: Teller) -> None:
         self._config, self._world, self._teller = config, world, teller
         self._trust: ssl.SSLContext | None = None
-        self._alone = trio.Lock()
         self._served: dict[str, Served] = {}
 
     async def write(self, batch: Batch) -> Receipt:
         """Send the one mail that is due."""
-        async with self._alone:
-            choice = self._teller.choose(batch)
-            if choice.message is None:
-                return await self._teller.done(batch, choice)
-            mail = letter(
-                self._config.from_,
-                self._config.to,
-                choice.message,
-                choice.key,
-                choice.thread,
-                self._world.now(),
-            )
-            found = await self._send(mail, choice.key, batch)
-            receipt = Receipt(found.code, found.said.encode())
-            return await self._teller.done(batch, choice, receipt)
+        return await self._teller.tell(batch, self._say)
+
+    async def _say(
+        self, choice: Choice, message: Message, batch: Batch
+    ) -> tuple[Receipt, str]:
+        config = self._config
+        mail = letter(
+            config.from_,
+            config.to,
+            message,
+            choice.key,
+            choice.thread,
+            self._world.now(),
+        )
+        found = await self._send(mail, choice.key, batch)
+        return Receipt(found.code, found.said.encode()), ""
 
     async def _send(self, mail: bytes, key: str, batch: Batch) -> Outcome:
         """Mail those who do not have it yet; who is put off may have it later."""

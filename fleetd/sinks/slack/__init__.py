@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 
 import httpx
 import msgspec
-import trio
 from msgspec import Struct
 
 from fleetd.config.units import BaseUrl
@@ -123,16 +122,10 @@ class Slack:
     ) -> None:
         self._config, self._world = config, world
         self._http, self._teller = http, teller
-        self._alone = trio.Lock()
 
     async def write(self, batch: Batch) -> Receipt:
         """Post, or edit, the one message that is due."""
-        async with self._alone:
-            choice = self._teller.choose(batch)
-            if choice.message is None:
-                return await self._teller.done(batch, choice)
-            receipt, handle = await self._say(choice, choice.message, batch)
-            return await self._teller.done(batch, choice, receipt, handle)
+        return await self._teller.tell(batch, self._say)
 
     async def _say(
         self, choice: Choice, message: Message, batch: Batch

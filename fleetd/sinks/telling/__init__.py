@@ -9,11 +9,12 @@ far side's taking it and that note.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import msgspec
+import trio
 from msgspec import Struct
 from msgspec.structs import replace as with_
 
@@ -61,6 +62,9 @@ class Choice(Struct, frozen=True):
     sums_up: bool = False  # what quiet hours kept back
 
 
+Say = Callable[[Choice, Message, Batch], Awaitable[tuple[Receipt, str]]]
+
+
 class Teller:
     """Decides what a batch says, and remembers it; `edits`: messages can be changed."""
 
@@ -70,12 +74,22 @@ class Teller:
         self._manners, self._world, self._edits = manners, world, edits
         self._path = Path(place, "told.json") if place else None
         self._zone = manners.timezone.info
+        self._alone = trio.Lock()
         self.memory = Memory()
 
     async def begin(self) -> None:
         """Read what an earlier run has noted."""
         if self._path is not None:
             self.memory = await self._world.in_thread(partial(recalled, self._path))
+
+    async def tell(self, batch: Batch, say: Say) -> Receipt:
+        """Send the one message that is due, if one is; `say` gives its handle, if any."""
+        async with self._alone:  # what was told decides what is told next
+            choice = self.choose(batch)
+            if choice.message is None:
+                return await self.done(batch, choice)
+            receipt, handle = await say(choice, choice.message, batch)
+            return await self.done(batch, choice, receipt, handle)
 
     # what a batch says
 
