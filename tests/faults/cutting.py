@@ -36,6 +36,10 @@ class Cutter:
     def __exit__(self, *_: object) -> None:
         self._door.close()
 
+    def calm(self) -> None:
+        """From now on it cuts nothing."""
+        self._every = 1 << 60
+
     def _serve(self) -> None:
         while True:
             try:
@@ -45,7 +49,12 @@ class Cutter:
             threading.Thread(target=self._carry, args=(peer,), daemon=True).start()
 
     def _carry(self, peer: socket.socket) -> None:
-        with peer, socket.create_connection(("127.0.0.1", self._target)) as server:
+        try:
+            server = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:  # it is not there just now
+            peer.close()
+            return
+        with peer, server:
             back = threading.Thread(target=pump, args=(server, peer), daemon=True)
             back.start()
             with suppress(OSError):
