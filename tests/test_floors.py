@@ -21,7 +21,7 @@ WORDS = {
 ROOMS = {"providers", "store", "sinks"}
 HELPERS = {
     "providers": {"contract", "signing", "reading", "windows"},
-    "sinks": {"answers", "contract", "telling", "wording"},
+    "sinks": {"answers", "contract", "folders", "telling", "wording"},
 }
 IMPURE = {"trio", "time", "random", "os", "socket", "httpx", "threading", "subprocess"}
 SLEEPERS = {

@@ -9,7 +9,7 @@ from functools import cache
 from fleetd.errors import ConfigError
 from fleetd.sinks.contract import Sink
 
-HELPERS = frozenset({"answers", "contract", "telling", "wording"})
+HELPERS = frozenset({"answers", "contract", "folders", "telling", "wording"})
 
 
 def names() -> list[str]:

@@ -9,11 +9,10 @@ writes files of its own, `replay-JOB-...`.
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import groupby
@@ -24,10 +23,10 @@ import trio
 from msgspec import Struct
 
 from fleetd.config.units import Size
-from fleetd.errors import FleetdError, HeldError, TransientError
 from fleetd.event import DAY_MS, moment_of
 from fleetd.lines import printed
 from fleetd.sinks.contract import Batch, Receipt, Sink, Write
+from fleetd.sinks.folders import check_folder, verdict
 from fleetd.world import World
 
 TAIL = 32 << 20  # bytes looked back into: many times what one delivery may hold
@@ -39,8 +38,6 @@ PRINT = re.compile(
 Print: TypeAlias = int  # a hash, for memory's sake
 NAME = re.compile(r"((?:replay-\d+-)?\d{4}-\d\d-\d\d-)(\d{4,9})\.ndjson")
 DIGITS = "0123456789"
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,7 +92,8 @@ class Archive:
             sync(touched)
         except OSError as bad:
             self._back_out(touched)
-            raise verdict(bad, self._config.path) from bad
+            where = str(bad.filename or "")
+            raise verdict(bad.errno or 0, where, self._config.path) from bad
 
     def _of_day(self, generation: int, day: int) -> DayFile:
         prefix = prefix_of(generation, day)
@@ -292,37 +290,9 @@ def prints_in(path: Path) -> set[Print]:
             return {hash(one.groups()) for one in found}
 
 
-def verdict(bad: OSError, folder: Path) -> FleetdError:
-    """What an operating system's refusal means for the sink."""
-    said = os.strerror(bad.errno) if bad.errno else str(bad)
-    if bad.errno in FULL:
-        return TransientError(
-            f"the disk of {folder} is full ({said}); free some space", counts=False
-        )
-    if bad.errno in SHORT:
-        return TransientError(f"{folder}: {said}", counts=False)
-    if bad.errno == errno.ENOENT:
-        return HeldError(f"{folder.parent} is not there; make it, or mount its disk")
-    if bad.errno in {errno.EACCES, errno.EPERM}:
-        return HeldError(f"fleetd may not write in {folder}; give its user the right")
-    return HeldError(f"{folder} cannot be written: {said}; see to the disk or the path")
-
-
 async def check(config: Config, world: World) -> str:
     """Look whether the folder could be written; nothing is made."""
-    look: Callable[[], str] = partial(looked, config.path)
-    return str(await world.in_thread(look))
-
-
-def looked(folder: Path) -> str:
-    place = folder if folder.exists() else folder.parent
-    if not place.is_dir():
-        raise HeldError(f"{place} is not there; make it, or mount its disk")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise HeldError(f"fleetd may not write in {place}; give its user the right")
-    state = os.statvfs(place)
-    free = state.f_bavail * state.f_frsize / (1 << 30)
-    return f"{folder} can be written, {free:.1f} GiB free"
+    return await check_folder(config.path, world)
 
 
 @asynccontextmanager

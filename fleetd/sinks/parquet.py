@@ -9,7 +9,6 @@ before its time, the same batch goes to the next one.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import select
@@ -28,10 +27,11 @@ import trio
 from msgspec import Struct
 
 from fleetd.config.units import Seconds
-from fleetd.errors import FleetdError, HeldError, RejectedError, TransientError
+from fleetd.errors import HeldError, RejectedError, TransientError
 from fleetd.event import Entry, millis
 from fleetd.masking import MASK
 from fleetd.sinks.contract import Batch, Receipt, Sink, Write
+from fleetd.sinks.folders import check_folder, verdict
 from fleetd.world import World
 
 EXTRA: Final = "pip install 'fleetd[parquet]'"
@@ -44,9 +44,6 @@ HEAD: Final = Layout("<II")
 LENGTH: Final = Layout("<I")
 MOST_ANSWER: Final = 16 << 20
 KEPT: Final = 400  # of what a process wrote before it ended
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
-REFUSED = frozenset({errno.EACCES, errno.EPERM})
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -280,39 +277,9 @@ def judge(answer: Answer, folder: Path) -> None:
         raise verdict(answer.code, answer.where, folder)
 
 
-def verdict(code: int, where: str, folder: Path) -> FleetdError:
-    """What an operating system's refusal means for the sink."""
-    said = os.strerror(code)
-    if code in FULL:
-        why = f"the disk of {folder} is full ({said}); free some space"
-        return TransientError(why, counts=False)
-    if code in SHORT:
-        return TransientError(f"{folder}: {said}", counts=False)
-    if code == errno.ENOENT:
-        if where == str(folder) or not folder.parent.exists():
-            why = f"{folder.parent} is not there; make it, or mount its disk"
-            return HeldError(why)
-        return TransientError(f"{where or folder} went away meanwhile", counts=False)
-    if code in REFUSED:
-        return HeldError(f"fleetd may not write in {folder}; give its user the right")
-    return HeldError(f"{folder} cannot be written: {said}; see to the disk or the path")
-
-
 async def check(config: Config, world: World) -> str:
     """Look whether the folder could be written; nothing is made."""
-    look: Callable[[], str] = partial(looked, config.path)
-    return str(await world.in_thread(look))
-
-
-def looked(folder: Path) -> str:
-    place = folder if folder.exists() else folder.parent
-    if not place.is_dir():
-        raise HeldError(f"{place} is not there; make it, or mount its disk")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise HeldError(f"fleetd may not write in {place}; give its user the right")
-    state = os.statvfs(place)
-    free = state.f_bavail * state.f_frsize / (1 << 30)
-    return f"{folder} can be written, {free:.1f} GiB free"
+    return await check_folder(config.path, world)
 
 
 @asynccontextmanager

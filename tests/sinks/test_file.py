@@ -16,7 +16,7 @@ from fleetd.config import Size
 from fleetd.errors import HeldError, TransientError
 from fleetd.event import render
 from fleetd.sinks.contract import Write
-from fleetd.sinks.file import SINK, Archive, Config, DayFile, verdict
+from fleetd.sinks.file import SINK, Archive, Config, DayFile
 from tests.sinks.things import alarm, batch, entries, entry, position, world
 
 
@@ -246,27 +246,6 @@ async def test_what_cannot_even_be_taken_back_is_mended_when_it_is_opened_again(
     sink.close()
 
     assert seqs_in(tmp_path) == [1, 2, 3]
-
-
-def test_each_trouble_is_said_in_words_that_help(tmp_path):
-    said = {
-        code: verdict(OSError(code, os.strerror(code)), tmp_path)
-        for code in (
-            errno.ENOSPC,
-            errno.EACCES,
-            errno.ENOENT,
-            errno.EROFS,
-            errno.EMFILE,
-        )
-    }
-
-    assert isinstance(said[errno.ENOSPC], TransientError)
-    assert not said[errno.ENOSPC].counts
-    assert isinstance(said[errno.EMFILE], TransientError)
-    assert isinstance(said[errno.EROFS], HeldError)
-    assert "free some space" in str(said[errno.ENOSPC])
-    assert "give its user the right" in str(said[errno.EACCES])
-    assert "mount" in str(said[errno.ENOENT])
 
 
 async def test_a_folder_whose_disk_is_not_mounted_is_never_made_up(tmp_path):

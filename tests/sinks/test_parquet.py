@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from pyarrow import dataset, parquet
 from fleetd.config import Seconds
 from fleetd.errors import HeldError, RejectedError, TransientError
 from fleetd.event import COLUMNS, Fault
-from fleetd.sinks.parquet import SINK, Answer, Config, Lake, judge, verdict
+from fleetd.sinks.parquet import SINK, Answer, Config, Lake, judge
 from tests.sinks.things import DAY, alarm, batch, entries, entry, position, world
 
 TYPES = {
@@ -244,24 +243,6 @@ async def test_a_disk_that_is_full_is_a_later_and_leaves_no_half_file(tmp_path):
     lake.close()
 
     assert list((tmp_path / "lake").rglob("*.parquet")) == []
-
-
-@pytest.mark.parametrize(
-    ("code", "kind", "said"),
-    [
-        (errno.ENOSPC, TransientError, "full"),
-        (errno.EDQUOT, TransientError, "full"),
-        (errno.EMFILE, TransientError, "Too many"),
-        (errno.EROFS, HeldError, "Read-only"),
-        (errno.EACCES, HeldError, "right"),
-        (errno.EIO, HeldError, "see to the disk"),
-    ],
-)
-def test_what_the_system_says_is_a_verdict(tmp_path, code, kind, said):
-    found = verdict(code, "", tmp_path / "lake")
-
-    assert isinstance(found, kind)
-    assert said in str(found)
 
 
 def test_a_damaged_file_holds_the_sink_and_says_which(tmp_path):
