@@ -15,7 +15,8 @@ from fleetd.errors import HeldError, TransientError
 from fleetd.event import CLASSES, OWN, Entry, Position, Trip, row_of
 from fleetd.event.kinds import Event
 from fleetd.sinks.postgres import SINK, Config
-from fleetd.sinks.postgres.columns import TABLES, shape_of
+from fleetd.sinks.postgres.columns import shape_of
+from fleetd.tables import TABLES
 from fleetd.world import World
 from tests.postgres import BOSS, GIS, PLAIN, USER, Postgres
 from tests.sinks.databases import Place

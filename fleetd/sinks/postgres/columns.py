@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, LiteralString, Union, get_args, get_origin, get_type_hints
+from typing import Any, LiteralString, get_type_hints
 
 import msgspec
 from msgspec import Struct
 from psycopg.types.json import Jsonb
 
-from fleetd.event import CLASSES, COLUMNS, OWN, Entry, Position
+from fleetd import tables
+from fleetd.event import CLASSES, OWN, Entry, Position
 from fleetd.event.kinds import Event
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # PostgreSQL's own
 EPOCH_MS = 946_684_800_000
 TICK = timedelta(microseconds=1)
-TABLES: dict[str, str] = {
-    "position": "positions", "trip": "trips", "engine": "engine_events",
-    "geofence": "geofence_events", "safety": "safety_events", "fault": "faults",
-    "duty": "duty_events", "inspection": "inspections", "maintenance": "maintenance",
-    "fuel": "fuel_events", "route": "route_events", "document": "documents",
-    "device": "device_events", "alert": "alerts", "other": "other_events",
-    "vehicle": "vehicles", "driver": "drivers", "place": "places",
-}  # fmt: skip
 LATEST = "latest_positions"
 
 
@@ -55,58 +47,42 @@ class Shape(Struct, frozen=True):
 # driver's own way is a call in Python for each, which costs as much as all the rest.
 TEXT, FLOAT = ("text", "text"), ("double precision", "float8")
 TIME, WHOLE = ("timestamptz", "int8"), ("bigint", "int8")
-TEXTS = ("text[]", "text[]")
+TEXTS, YES = ("text[]", "text[]"), ("boolean", "bool")
 KEY = ('text COLLATE "C"', "text")
 OF: dict[Any, tuple[LiteralString, str]] = {
-    str: TEXT, float: FLOAT, int: WHOLE, bool: ("boolean", "bool"), datetime: TIME,
-    tuple: TEXTS, dict: ("jsonb", "jsonb"),
+    str: TEXT, float: FLOAT, int: WHOLE, bool: YES, datetime: TIME, tuple: TEXTS,
+    dict: ("jsonb", "jsonb"),
 }  # fmt: skip
-HEAD = {
-    "provider": TEXT, "provider_vehicle_id": KEY, "vin": TEXT, "fleet_number": TEXT,
-    "timestamp": TIME,
+TYPES: dict[tables.Type, tuple[LiteralString, str]] = {
+    "text": TEXT, "number": FLOAT, "whole": WHOLE, "yes": YES, "time": TIME,
+    "json": TEXTS,
 }  # fmt: skip
-PERSON = {"driver_id": TEXT, "driver_name": TEXT}
-FIX = {
-    "latitude": FLOAT, "longitude": FLOAT, "speed_mph": FLOAT, "heading_degrees": FLOAT,
-    "engine_state": TEXT, **PERSON, "location_description": TEXT, "odometer": FLOAT,
-}  # fmt: skip
-TAIL = {
-    "id": KEY, "source": KEY, "seq": WHOLE, "revision": WHOLE, "received_at": TIME,
-    "flags": TEXTS,
-}  # fmt: skip
-assert (*HEAD, *FIX) == COLUMNS
+KEYS = frozenset({"provider_vehicle_id", "id", "source"})
 
 
 @cache
 def shape_of(kind: str) -> Shape:
     """The table of a kind."""
     of = next(one for one in CLASSES if one.kind == kind)
-    own = FIX if of is Position else PERSON | own_of(of)
-    columns = columns_of(HEAD | own | TAIL)
+    own = known(tables.FIX) if of is Position else known(tables.PERSON) + own_of(of)
+    columns = known(tables.HEAD) + own + known(tables.TAIL)
     row = row_of_position if of is Position else row_maker(of)
-    names = {one.name for one in columns}
-    point = {"latitude", "longitude"} <= names
-    return Shape(kind, TABLES.get(kind, f"{kind}_events"), columns, row, point)
+    point = {"latitude", "longitude"} <= {one.name for one in columns}
+    return Shape(kind, tables.TABLES[kind], columns, row, point)
 
 
-def columns_of(found: dict[str, tuple[LiteralString, str]]) -> tuple[Column, ...]:
-    return tuple(Column(name, *types) for name, types in found.items())
+def known(columns: Iterable[tables.Column]) -> tuple[Column, ...]:
+    """Columns that every kind of table names alike, with the types they have here."""
+    return tuple(
+        Column(one.name, *(KEY if one.name in KEYS else TYPES[one.type]))
+        for one in columns
+    )
 
 
-def own_of(of: type[Event]) -> dict[str, tuple[LiteralString, str]]:
+def own_of(of: type[Event]) -> tuple[Column, ...]:
     """The fields that only this kind has, typed as they are declared."""
     hints = get_type_hints(of)
-    return {name: OF[plain(hints[name])] for name in OWN[of]}
-
-
-def plain(hint: Any) -> Any:
-    """`float | None` as `float`, words to choose from as `str`, a tuple as `tuple`."""
-    if get_origin(hint) in (Union, types.UnionType):
-        hint = next(one for one in get_args(hint) if one is not type(None))
-    origin = get_origin(hint)
-    if origin is None:
-        return hint
-    return origin if origin in (tuple, dict) else str
+    return tuple(Column(name, *OF[tables.plain(hints[name])]) for name in OWN[of])
 
 
 def row_of_position(entry: Entry) -> tuple[Any, ...]:

@@ -22,8 +22,9 @@ from fleetd.errors import HeldError
 from fleetd.event import Entry
 from fleetd.sinks.contract import Batch
 from fleetd.sinks.postgres import address, verdicts
-from fleetd.sinks.postgres.columns import LATEST, TABLES, Shape, shape_of
+from fleetd.sinks.postgres.columns import LATEST, Shape, shape_of
 from fleetd.sinks.postgres.tables import Tables, gis_of, look
+from fleetd.tables import TABLES
 
 if TYPE_CHECKING:
     from fleetd.sinks.postgres import Config
