@@ -235,6 +235,25 @@ async def test_what_a_sink_does_not_take_is_passed_over_and_counted(
         assert house.counts()["delivered"] == 1
 
 
+async def test_a_sink_at_rest_stands_behind_all_that_came_meanwhile_and_is_not_for_it(
+    autojump_clock, tmp_path, far
+):
+    far.delay = lambda asked: 5.0
+    taking = Taking(kinds=frozenset({"safety"}))
+    async with house_in(tmp_path, far, taking) as house:
+        async with house.run():
+            await house.append(crash(1))
+            await house.until(lambda: len(far.asked) == 1)
+            await house.append(*(fix(n) for n in range(5)))
+            await house.append(*(fix(n) for n in range(5, 20)))
+            await house.until(
+                lambda: house.counts() == {"delivered": 1, "not_taken": 20}
+            )
+
+        cursors = [house.store.cursor("ops", lane) for lane in (0, 1)]
+        assert cursors == [house.store.newest] * 2
+
+
 async def test_a_batch_lingers_for_more_but_no_longer_than_told(
     autojump_clock, tmp_path, far
 ):

@@ -198,3 +198,30 @@ class Skip(Struct, frozen=True):
         left = 0 if upto >= tx.seq else max(0, place[1] - skipped)
         tx.put(self.sink, lane, upto, left)
         return skipped
+
+
+class PassBy(Struct, frozen=True):
+    """Let a sink that waits for nothing stand behind what is not for it.
+
+    As a commit is short it may take several: True says that more lies ahead. What the
+    sink takes is never passed.
+    """
+
+    sink: str
+
+    def apply(self, tx: Tx) -> bool:
+        return sum(self._lane(tx, lane) for lane in LANES) > 0  # both, always
+
+    def _lane(self, tx: Tx, lane: int) -> bool:
+        place, edge = tx.place(self.sink, lane), tx.log.seq
+        if place is None or place[1] or place[0] >= edge:
+            return False
+        upto, taking = min(edge, place[0] + STEP), tx.log.takings[self.sink]
+        tally = tallied(tx.log.side, place[0], upto, lane, taking, tx.log.names)
+        if any(taken for _, _, taken in tally):
+            return False
+        sink = tx.log.scope("sink", self.sink)
+        for (hour, kind, _), n in tally.items():
+            tx.count(sink, hour, kind, "not_taken", n)
+        tx.put(self.sink, lane, upto, 0)
+        return upto < edge

@@ -20,7 +20,7 @@ from fleetd.tasks.deliver.digest import Digest
 from fleetd.tasks.deliver.keys import digest_of, key_of
 from fleetd.tasks.deliver.plan import PATIENCE, Plan
 from fleetd.tasks.deliver.standing import Standing, Watcher
-from fleetd.tasks.deliver.stream import Pick, Stream
+from fleetd.tasks.deliver.stream import Pick, Stream, pass_by
 from fleetd.tasks.deliver.tokens import Tokens
 from fleetd.tasks.deliver.track import NEVER
 from fleetd.world import World
@@ -78,6 +78,7 @@ class Courier:
         while True:
             if self._rests():
                 self._say_rest()
+                await pass_by(self._store, self.name)
                 await self._store.wait_for(self.name)
             bell = self._store.bell(self.name)  # before we look: what comes is not lost
             found = await self._next()

@@ -6,15 +6,18 @@ import random
 import zlib
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TypeAlias
 
 import trio
 from msgspec import Struct
 
-from fleetd.event import Entry
+from fleetd.errors import FullError
+from fleetd.event import NORMAL, SAFETY, Entry
 from fleetd.pace import Breaker, Bucket
 from fleetd.store import Attempt, Burial, Job, Read, Store
+from fleetd.store.cursors import PassBy
 from fleetd.tasks.deliver.digest import TOO_OLD, Digest
 from fleetd.tasks.deliver.plan import WINDOW_BYTES, Plan
 from fleetd.tasks.deliver.track import NEVER, Print, Track, Try, whose
@@ -285,3 +288,11 @@ def slot(entry: Entry, slots: int) -> int:
     """Which track carries an entry: one vehicle, one track, in every process."""
     source, vehicle = whose(entry)
     return zlib.crc32(f"{source}\0{vehicle or ''}".encode()) % slots
+
+
+async def pass_by(store: Store, sink: str) -> None:
+    """Let a sink at rest stand behind what is not for it: so far reaches the ledger."""
+    with suppress(FullError):
+        while any(store.cursor(sink, lane) < store.newest for lane in (NORMAL, SAFETY)):
+            if store.paused(sink) or not await store.join(PassBy(sink)):
+                return
