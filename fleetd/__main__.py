@@ -78,7 +78,7 @@ def hush() -> None:
 
 def refused(bad: OSError) -> int:
     """What the system refused, in one line: the output, unless it names a file."""
-    sys.stderr.write(f"fleetd: {bad.filename or 'the output'}: {bad.strerror}\n")
+    sys.stderr.write(f"fleetd: {bad.filename or 'the output'}: {bad.strerror or bad}\n")
     hush()
     return DISK if bad.errno in DISK_FAULTS else FAILED
 

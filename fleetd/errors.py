@@ -120,6 +120,8 @@ def said(fault: BaseException) -> str:
     """What a fault says of itself, or the one behind it where it says nothing."""
     seen: BaseException | None = fault
     while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror and not seen.filename:
+            return seen.strerror  # without its number, which says nothing at night
         if text := str(seen):
             return text
         seen = seen.__cause__ or seen.__context__

@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from fleetd import logs
+from fleetd.errors import said
 
 CONFIG = '[daemon]\ndata = "data"\n[sources.demo]\nprovider = "demo"\n'
 
@@ -90,3 +91,11 @@ def test_a_log_that_cannot_be_written_stops_nobody():
         structlog.get_logger().info("told_to_nobody")
     finally:
         structlog.configure(**before)
+
+
+def test_what_a_system_says_is_told_without_its_number():
+    assert said(ConnectionRefusedError(111, "Connection refused")) == (
+        "Connection refused"
+    )
+    assert "/etc/x" in said(FileNotFoundError(2, "No such file or directory", "/etc/x"))
+    assert said(OSError("all of them failed")) == "all of them failed"

@@ -64,13 +64,19 @@ WORDS = (  # of a server that refuses at the door, where it gives no code
 
 def of_connect(bad: psycopg.Error, way: dict[str, Any]) -> FleetdError:
     """No connection came about: there is no code then, only words."""
-    told = plain(bad)
+    told = f"{server_of(way)}: {plain(bad)}"
     for pattern, advice in WORDS:
         if re.search(pattern, told, re.IGNORECASE):
             role = quoted(str(way.get("user") or "fleetd"))
             database = quoted(str(way.get("dbname") or way.get("user") or "fleet"))
             return HeldError(f"{told}: {advice.format(role=role, database=database)}")
     return TransientError(told, counts=False)
+
+
+def server_of(way: dict[str, Any]) -> str:
+    """Who was asked, as in `db.example.com:5433`."""
+    host, port = str(way.get("host") or "the local server"), way.get("port")
+    return f"{host}:{port}" if port else host
 
 
 def of_write(
