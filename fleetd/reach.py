@@ -46,6 +46,7 @@ class Way(Struct, frozen=True):
 
     `proxy` is an address, `direct`, or empty: then the environment decides. `ca` is a
     file of certificates believed beside the system's, or `ca_only` instead of them.
+    `max_page` is how many bytes an answer may have.
     """
 
     timeout: float = 30.0
@@ -53,6 +54,7 @@ class Way(Struct, frozen=True):
     proxy: str = ""
     ca: Path | None = None
     ca_only: bool = False
+    max_page: int = 64 << 20
 
     @property
     def patience(self) -> float:

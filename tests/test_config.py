@@ -366,7 +366,7 @@ SAMPLES = {
     "sources.NAME.tags": '["east"]', "sources.NAME.org": '"Acme"',
     "sources.NAME.remove_after": "5", "sources.NAME.remove_brake": "0.5",
     "vehicles.file": '"vehicles.csv"', "sources.NAME.connect_timeout": '"5s"',
-    "sources.NAME.reconcile": '"2h"',
+    "sources.NAME.reconcile": '"2h"', "sources.NAME.max_page": '"1MiB"',
     "sources.NAME.ca": '"ca.pem"', "sources.NAME.proxy": '"http://proxy:3128"',
     "sources.NAME.was": '"old"', "sinks.NAME.takes": '["safety"]',
     "sinks.NAME.sources": '["name"]', "sinks.NAME.vehicles": '["T-*"]',

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetd.tasks.poll.mend import mended
+from fleetd import providers
+from fleetd.errors import PayloadError
+from fleetd.providers.contract import Turn
+from fleetd.tasks.poll.mend import mended, shallow
+from fleetd.tasks.poll.page import read
+from tests.conftest import MORNING
 from tests.polling import FIXES, Far, fix, page, polled
 
 ALMOST = [
@@ -73,3 +79,44 @@ async def test_a_page_that_is_none_is_kept_as_it_came(body, autojump_clock, tmp_
         await source.until(lambda: source.states() == {"fixes": "held"})
 
         assert [one[2] for one in source.dead()] == [body]
+
+
+def nest(levels):
+    return '{"x":[' * levels + "1" + "]}" * levels
+
+
+@pytest.mark.parametrize("levels", [28, 29, 400, 100_000])
+def test_what_nests_too_deep_is_cut_and_nothing_beside_it(levels):
+    body = b'{"a":[{"s":"]}{[\\"","n":' + nest(levels).encode() + b',"z":2}],"b":"[["}'
+    found = json.loads(shallow(body))
+
+    assert (found["b"], found["a"][0]["s"], found["a"][0]["z"]) == ("[[", ']}{["', 2)
+    assert (shallow(body) == body) == (levels == 28)
+
+
+PAGES = {
+    "samsara": ("trips", b'{"data":[%b],"pagination":{"endCursor":"c","hasNextPage":false}}'),
+    "motive": ("trips", b'{"driving_periods":[%b],"pagination":{"page_no":1,"per_page":100,"total":3}}'),
+    "geotab": ("trips", b'{"result":{"data":[%b],"toVersion":"00a1"}}'),
+    "loconav": ("positions", b'{"success":true,"data":{"values":[%b],"pagination":{"more":false}}}'),
+    "verizon": ("vehicles", b"[%b]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("vendor", PAGES)
+@pytest.mark.parametrize("levels", [25, 400, 20_000])
+def test_one_record_that_nests_without_end_is_set_aside_alone(vendor, levels):
+    name, shape = PAGES[vendor]
+    provider = providers.load(vendor)
+    feed = next(one for one in provider.feeds if one.name == name)
+    turn = Turn(MORNING, since=MORNING - timedelta(hours=1), vehicles=("1",))
+    ask = feed.ask(turn)
+    plain = b'{"id":"%d"}'
+    deep = b'{"id":"2","x":' + nest(levels).encode() + b"}"
+    found = read(
+        feed.unpack, ask, shape % b",".join([plain % 1, deep, plain % 3]), turn
+    )
+
+    assert [one.body for one in found.records][::2] == [plain % 1, plain % 3]
+    with pytest.raises(PayloadError, match="nested deeper"):
+        list(provider.normalize[found.records[1].feed](found.records[1].body))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import json
 from datetime import datetime, timedelta
 
 import httpx
+import msgspec
 import pytest
 import trio
 from msgspec.structs import replace
@@ -15,6 +17,7 @@ from fleetd.event import Record, millis
 from fleetd.providers.contract import Page, Turn
 from fleetd.store.loading import success_of
 from fleetd.tasks.intake import Arrival, take_in_turns
+from fleetd.tasks.poll.page import Sheet, portions
 from fleetd.tasks.poll.trail import Trail
 from tests.conftest import MORNING
 from tests.polling import (
@@ -355,6 +358,41 @@ def test_after_very_many_empty_pages_the_feed_keeps_its_own_pace():
 
 def as_page(number: int):
     return Page((), str(number), more=True)
+
+
+async def test_a_page_of_very_many_goes_in_slices_and_its_bookmark_with_the_last(
+    autojump_clock, tmp_path
+):
+    many = [fix(n) if n != 4321 else {**fix(n), "bad": True} for n in range(5001)]
+    far = Far(lambda _asked: page(next="9"))
+    far.script = [page(*many[:5000], next="1"), page(*many, next="2")]
+    async with polled(tmp_path, far, FIXES) as source:
+        await source.until(lambda: source.store.bookmark("north", "fixes") == "1")
+        whole = source.rows("SELECT count(*) FROM raw")
+        await source.until(lambda: len(far.asked) >= 3)
+
+        assert whole == [(1,)]
+        assert [one.params["at"] for one in far.asked[:3]] == ["", "1", "2"]
+        assert len(source.ids()) == 5000
+        assert [body for _, _, body in source.dead()] == [
+            json.dumps(many[4321], separators=(",", ":")).encode()
+        ]
+        assert source.balanced()
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_slices_hold_every_record_once_and_only_the_last_moves_the_bookmark(clean):
+    records = [Record("fixes", b'{"n":%d}' % n) for n in range(4001)]
+    records[10] = Record("fixes", b'"%b"' % (b"x" * (5 << 20)))
+    sheet = Sheet(Page(records, "new"), None, clean)
+    found = list(portions(sheet, "fixes", "old", ACME))
+
+    assert [one for some, _, _ in found for one in some] == records
+    assert [len(some) for some, _, _ in found] == [10, 1, 2000, 1990]
+    assert [
+        msgspec.json.decode(raw, type=list[msgspec.Raw]) for _, raw, _ in found
+    ] == [[msgspec.Raw(one.body) for one in some] for some, _, _ in found]
+    assert [mark for _, _, mark in found] == [("fixes", "old")] * 3 + [("fixes", "new")]
 
 
 async def test_a_page_beyond_64_mib_is_not_taken(autojump_clock, tmp_path):

@@ -102,6 +102,8 @@ DOCS: Final = {
     "sources.NAME.timeout": "how long an answer may let one wait for more of it;"
     " the whole may take four times as long",
     "sources.NAME.connect_timeout": "how long a connection may take to stand",
+    "sources.NAME.max_page": "how large an answer may be, unpacked; one beyond it holds"
+    " its feed; while one is read it takes some five times as much memory",
     "sources.NAME.ca": "certificates to trust beside the system's, PEM",
     "sources.NAME.ca_only": "trust those of `ca` alone",
     "sources.NAME.proxy": "`http://host:port` or https; as a secret where it has a"

@@ -142,6 +142,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     reconcile: Seconds = Seconds(HOUR)
     timeout: Seconds | None = None
     connect_timeout: Seconds = Seconds(10)
+    max_page: Size = Size(64 << 20)
     ca: Path | None = None
     ca_only: bool = False
     proxy: Text | None = None
@@ -153,6 +154,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
         within("reconcile", self.reconcile, Seconds(10), Seconds(30 * DAY))
         within("timeout", self.timeout, Seconds(1), Seconds(600))
         within("connect_timeout", self.connect_timeout, Seconds(0.1), Seconds(120))
+        within("max_page", self.max_page, Size(64 << 10), Size(1 << 30))
         if self.ca_only and self.ca is None:
             raise BadKeyError("ca_only", "believes nobody without `ca`")
         within("lookback", self.lookback, Seconds(0), Seconds(31 * DAY))

@@ -24,12 +24,15 @@ EXTRAS = {
     "past": 'since = "2026-05-12T14:00:00Z"\nfeeds = ["items"]',
     "hasty": 'timeout = "1s"\nfeeds = ["items"]',
     "patient": 'timeout = "10m"\nfeeds = ["items"]',
+    "narrow": 'max_page = "64KiB"\nfeeds = ["items"]',
+    "wide": 'max_page = "128KiB"\nfeeds = ["items"]',
 }
 PLAIN_TOKEN = "a-token-of-acme"
 
 
 def answer(asked: Asked) -> tuple[int, bytes]:
-    return 200, json.dumps([{"id": asked.path}]).encode()
+    padding = " " * 100_000 if asked.path.startswith(("/narrow/", "/wide/")) else ""
+    return 200, json.dumps([{"id": asked.path}]).encode() + padding.encode()
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +200,13 @@ def test_a_new_source_reads_back_to_where_it_says(daemon, hub):
 def test_a_question_is_given_up_when_it_says(daemon):
     assert "no answer within timeout" in why(daemon, "hasty")
     assert "timeout" not in feeds(daemon, "patient")["items"]["why"]
+
+
+@shows("sources.NAME.max_page")
+def test_an_answer_is_as_large_as_it_says_or_holds_its_feed(daemon):
+    assert "more than 64 KiB at once (max_page)" in why(daemon, "narrow")
+    daemon.until(lambda: daemon.events("--source", "wide"), "its records")
+    assert daemon.events("--source", "narrow", "--kind", "other") == []
 
 
 @shows("sources.NAME.connect_timeout")

@@ -73,6 +73,7 @@ def way_of(source: Source, patience: float = 30.0) -> Way:
     return Way(
         timeout=patience if source.timeout is None else float(source.timeout),
         connect_timeout=float(source.connect_timeout),
+        max_page=int(source.max_page),
         proxy=source.proxy.reveal() if source.proxy else "",
         ca=source.ca,
         ca_only=source.ca_only,

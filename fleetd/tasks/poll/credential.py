@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -34,6 +34,7 @@ from fleetd.tasks.poll.wire import (
 )
 from fleetd.world import World
 
+T = TypeVar("T")
 HELD_RETRY = 300.0
 DONE = frozenset({201, 204})  # of what makes or removes something
 BUSY, BUSY_TRIES = 429, 3
@@ -198,11 +199,12 @@ class Credential:
         self, ask: Ask, rank: int, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """Send it in its turn; nothing is judged yet."""
-        base, within = self._base(ask.host), self.account.way.patience
+        base, way = self._base(ask.host), self.account.way
         async with self.budget.sending(ask.tier, rank) as turn:
             return await exchange(
-                self._http, base, ask, headers or {}, within, turn.trace
-            )
+                self._http, base, ask, headers or {}, way.patience, turn.trace,
+                way.max_page,
+            )  # fmt: skip
 
     def _base(self, host: str) -> str:
         base = self.account.base_url
@@ -285,6 +287,11 @@ class Credential:
         """Keep something of this credential over restarts."""
         kept = None if value is None else {**value, "mark": self.mark}
         await self._store.remember(f"{what}:{self.account.source}", kept)
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Do what takes long beside the loop."""
+        done: T = await self._world.in_thread(work)
+        return done
 
     @property
     def chance(self) -> random.Random:

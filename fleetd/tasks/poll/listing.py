@@ -49,9 +49,9 @@ class Listing:
     async def took(self, taken: Taken) -> str:
         """Go on after a page; what an operator should hear once it was the last."""
         page, code = taken.page, CODES[self.kind]
-        self._held |= {one.event.id for one in taken.append.made if one.kind == code}
+        self._held |= {one for kind, one in taken.named if kind == code}
         self._held |= {*page.held}
-        self._whole = self._whole and not taken.append.dead
+        self._whole = self._whole and not taken.dead
         self.token = page.bookmark if page.more else None
         if page.more:
             return ""

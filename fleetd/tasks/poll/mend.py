@@ -13,6 +13,38 @@ ESCAPE = re.compile(
 CONTROL = re.compile(rb"[\x00-\x1f]")  # whitespace between values, an error inside one
 NO_NUMBER = re.compile(rb"(?<=[:\[,\s])[+-]?(?:NaN|Infinity)(?=[\s,\]}])")
 UNKNOWN = rb"\ufffd"
+DEEPEST = 60  # levels that stay: more than any record may have, fewer than can be read
+TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+def too_deep(fault: BaseException | None) -> bool:
+    """Whether reading ended in a nest that has no end."""
+    while fault is not None:
+        if isinstance(fault, RecursionError):
+            return True
+        fault = fault.__cause__
+    return False
+
+
+def shallow(body: bytes) -> bytes:
+    """The same with null for whatever nests too deep for any reader.
+
+    What is left of that record is still deeper than a normalizer allows: it alone is
+    set aside, and its neighbours are read.
+    """
+    depth, begins, kept, upto = 0, 0, bytearray(), 0
+    for token in TOKEN.finditer(body):
+        word = body[token.start()]
+        if word in b"[{":
+            depth += 1
+            if depth == DEEPEST + 1:
+                begins = token.start()
+        elif word in b"]}":
+            depth -= 1
+            if depth == DEEPEST:
+                kept += body[upto:begins] + b"null"
+                upto = token.end()
+    return bytes(kept + body[upto:])
 
 
 def mended(body: bytes) -> bytes:

@@ -16,6 +16,7 @@ from fleetd.reach import told
 
 PAGE_BYTES = 64 << 20
 STEP = 1 << 18
+MIB = 1 << 20
 GZIP = 31
 ZIPPED = frozenset({"gzip", "x-gzip"})
 PLAIN = frozenset({"", "identity"})
@@ -43,13 +44,13 @@ class UnreadableError(HeldError):
 
 async def exchange(
     http: httpx.AsyncClient, base: str, ask: Ask, headers: Mapping[str, str],
-    within: float, trace: Trace | None = None,
+    within: float, trace: Trace | None = None, most: int = PAGE_BYTES,
 ) -> Answer:  # fmt: skip
     """Send what was asked; `TransientError` where no whole answer came in time."""
     try:
         request = _request(http, base, ask, headers, trace)
         with trio.fail_after(within):
-            return await _answered(http, request, ask.path)
+            return await _answered(http, request, ask.path, most)
     except (
         httpx.InvalidURL,
         UnicodeError,
@@ -81,18 +82,18 @@ def _request(
 
 
 async def _answered(
-    http: httpx.AsyncClient, request: httpx.Request, path: str
+    http: httpx.AsyncClient, request: httpx.Request, path: str, most: int
 ) -> Answer:
     response = await http.send(request, stream=True)
     try:
-        body = await _body(response, path)
+        body = await _body(response, path, most)
     finally:
         await response.aclose()
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Answer(response.status_code, headers, body)
 
 
-async def _body(response: httpx.Response, path: str) -> bytes:
+async def _body(response: httpx.Response, path: str, most: int) -> bytes:
     """All of it, inflated by hand: what is packed may be a thousand times bigger."""
     if response.is_stream_consumed:  # by a transport that is no network's
         return response.content
@@ -105,8 +106,8 @@ async def _body(response: httpx.Response, path: str) -> bytes:
             pile += chunk
         for part in packed.parts(chunk, path) if packed else ():
             pile += part
-            _bounded(pile, path)
-        _bounded(pile, path)
+            _bounded(pile, path, most)
+        _bounded(pile, path, most)
     if packed is not None and not packed.whole:
         raise TransientError(f"{path}: the answer ends in the middle of its gzip")
     return bytes(pile)
@@ -134,6 +135,7 @@ class Gzip:
             raise TransientError(f"{path}: the answer is not the gzip it says") from bad
 
 
-def _bounded(pile: bytearray, path: str) -> None:
-    if len(pile) > PAGE_BYTES:
-        raise HeldError(f"{path}: answered more than {PAGE_BYTES >> 20} MiB at once")
+def _bounded(pile: bytearray, path: str, most: int) -> None:
+    if len(pile) > most:
+        size = f"{most >> 20} MiB" if most >= MIB else f"{most >> 10} KiB"
+        raise HeldError(f"{path}: answered more than {size} at once (max_page)")
