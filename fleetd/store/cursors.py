@@ -213,7 +213,8 @@ class PassBy(Struct, frozen=True):
         return sum(self._lane(tx, lane) for lane in LANES) > 0  # both, always
 
     def _lane(self, tx: Tx, lane: int) -> bool:
-        place, edge = tx.place(self.sink, lane), tx.log.seq
+        edge: int = tx.log.seq
+        place = tx.place(self.sink, lane)
         if place is None or place[1] or place[0] >= edge:
             return False
         upto, taking = min(edge, place[0] + STEP), tx.log.takings[self.sink]
