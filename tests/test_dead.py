@@ -9,9 +9,9 @@ import trio
 from msgspec.structs import replace
 
 from fleetd.errors import PayloadError
-from fleetd.event import pack
-from fleetd.providers.contract import Webhook
-from fleetd.store import Burial
+from fleetd.event import Record, pack
+from fleetd.providers.contract import Ask, Feed, Page, Turn, Webhook
+from fleetd.store import Append, Burial, DeadRecord, Raw
 from fleetd.store.small import Unverified
 from tests.desk import HOOKED, desk
 from tests.store.deeds import counted, crash, drain, fix, imbalances, put
@@ -87,9 +87,6 @@ async def test_a_record_that_still_cannot_be_read_stays_with_its_new_reason(
 async def test_a_whole_body_that_can_now_be_split_balances_too(
     tmp_path, world, autojump_clock
 ):
-    from fleetd.store import DeadRecord, Raw
-    from fleetd.store.moves import Append
-
     body = pack(fix(1)) + b"\nbad\n" + pack(fix(2))
     async with desk(tmp_path, world) as here:
         dead = [DeadRecord("webhook", b"d" * 16, "not JSON", body)]
@@ -264,3 +261,60 @@ def test_the_mended_normalizer_is_the_only_difference():
     assert isinstance(HOOKED.webhook, Webhook)
     with pytest.raises(PayloadError):
         HOOKED.normalize["e"](b"bad")
+
+
+async def bury_page(here, body: bytes) -> None:
+    dead = [DeadRecord("page:rows", b"p" * 16, "no page", body)]
+    received = here.store.next_received_ms()
+    raw = Raw("page:rows", b"")
+    await here.store.append(
+        Append("north", received, "poll", raw, dead=dead, received=1)
+    )
+
+
+def rows_of(_ask: Ask, body: bytes, turn: Turn) -> Page:
+    if not body.startswith(b"rows"):
+        raise PayloadError("no rows in it")
+    return Page([Record("e", one) for one in body.split(b"\n")[1:]], "elsewhere")
+
+
+ROWS = Feed("rows", 60.0, lambda _turn: Ask("/rows"), rows_of)
+
+
+async def test_a_page_that_can_now_be_read_is_taken_in_and_moves_no_bookmark(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        await bury_page(here, b"rows\n" + pack(fix(1)) + b"\n" + pack(fix(2)))
+        here.board.providers["north"] = replace(HOOKED, feeds=(ROWS,))
+        found = await here.do("dead", action="retry", all=True)
+
+        assert (found["taken"], found["still_dead"]) == (1, 0)
+        assert await letters(here) == []
+        assert here.store.newest == 2
+        assert here.store.bookmark("north", "rows") is None
+        assert await imbalances(here.store) == []
+
+
+@pytest.mark.parametrize(
+    ("feeds", "body", "why"),
+    [
+        ((), b"rows", "no feed rows any more: drop this letter"),
+        ((ROWS,), b"<html>", "it is a web page"),
+        ((ROWS,), b"x" * (1 << 20), "only the first MiB is kept"),
+        ((replace(ROWS, parts=True),), b"rows", "a page of one vehicle"),
+        ((replace(ROWS, ask=lambda _turn: None),), b"rows", "nothing to ask just now"),
+    ],
+)
+async def test_a_page_that_cannot_be_read_again_says_why_and_what_to_do(
+    feeds, body, why, tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        await bury_page(here, body)
+        here.board.providers["north"] = replace(HOOKED, feeds=feeds)
+        found = await here.do("dead", action="retry", all=True)
+
+        assert (found["taken"], found["still_dead"]) == (0, 1)
+        assert why in found["still"][0]["why"]
+        assert "drop this letter" in found["still"][0]["why"]
+        assert await imbalances(here.store) == []

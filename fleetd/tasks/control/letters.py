@@ -14,7 +14,9 @@ from fleetd.store import Append, Raw
 from fleetd.store import dead as store_dead
 from fleetd.store.dead import Again, Doubted, Drop, Forget, Letter
 from fleetd.store.jobs import AddJob
+from fleetd.tasks.control import pages
 from fleetd.tasks.control.order import Order, known
+from fleetd.tasks.control.pages import PAGES
 from fleetd.tasks.intake import Arrival, dead_whole, take_in
 from fleetd.web import Request
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 MOST = 10_000
 PAGE = 200
 WHOLE = "webhook"  # the feed of a body that could not even be split
-PAGES = "page:"  # a whole page that could not be read
 
 
 async def dead(board: Board, order: Order) -> dict[str, Any]:
@@ -107,7 +108,10 @@ async def retake(board: Board, letter: Letter) -> Append:
 
 def _read(board: Board, letter: Letter) -> Append:
     provider = _provider(board, letter.name)
-    records, empty = _split(provider, letter)
+    if letter.feed.startswith(PAGES):
+        records, empty = pages.records_of(board, provider, letter), 0
+    else:
+        records, empty = _split(provider, letter)
     append = take_in(
         _arrival(board, letter.name, provider, board.store.next_received_ms()),
         records,
@@ -121,11 +125,6 @@ def _read(board: Board, letter: Letter) -> Append:
 
 
 def _split(provider: Provider, letter: Letter) -> tuple[list[Record], int]:
-    if letter.feed.startswith(PAGES):
-        raise PayloadError(
-            "a page as the vendor sent it: it is asked for again by itself; drop this "
-            "once its feed goes on"
-        )
     if letter.feed in provider.normalize or letter.feed != WHOLE:
         return [Record(letter.feed, letter.body)], 0
     if provider.webhook is None:
