@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from tests.end_to_end.tracks import all_of, stamp, track
 from tests.harness import Fleetd
 from tests.vendors.running import Running
 
@@ -40,27 +40,6 @@ def far() -> Iterator[Running]:
 def begun(make: Callable[..., Fleetd], far: Running, since: str) -> Fleetd:
     text = CONFIG.replace("$far", far.url).replace("$since", since)
     return make(text, environ={"PASSWORD": "s3cret-enough"}).begin()
-
-
-def all_of(daemon: Fleetd, *words: str) -> list[dict[str, Any]]:
-    done = daemon.run("events", "--json", "-n", "0", *words)
-    return [json.loads(one) for one in done.stdout.splitlines()]
-
-
-def stamp(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat()[:19] + ".000Z"
-
-
-def track(daemon: Fleetd, since: int, until: int) -> dict[tuple[str, str], Any]:
-    """Every fix of a window, none of them twice but for what was filled in later."""
-    found: dict[tuple[str, str], Any] = {}
-    for one in all_of(daemon, "--kind", "position"):
-        row = one["data"]
-        key = (row["provider_vehicle_id"], row["timestamp"])
-        assert key not in found or one["revision"] > 0
-        if stamp(since) <= row["timestamp"] < stamp(until):
-            found[key] = row
-    return found
 
 
 def states(daemon: Fleetd) -> set[str]:

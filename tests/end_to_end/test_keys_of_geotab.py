@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from tests.end_to_end.showing import shows
+from tests.end_to_end.tracks import all_of, driven, source, sources_at, track
 from tests.harness import Fleetd
 from tests.vendors.running import Running
 
@@ -50,36 +49,9 @@ def far() -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def daemon(make: Callable[..., Fleetd], far: Running) -> Fleetd:
-    text = "".join(
-        (SOURCE % said).replace("$name", name).replace("$far", far.url)
-        for name, said in SOURCES.items()
-    )
+    text = sources_at(far, SOURCE, SOURCES)
     environ = {"PASSWORD": "s3cret-enough", "WRONG": "not-the-password"}
     return make(text, environ=environ).begin()
-
-
-def all_of(daemon: Fleetd, *words: str) -> list[dict[str, Any]]:
-    done = daemon.run("events", "--json", "-n", "0", *words)
-    return [json.loads(one) for one in done.stdout.splitlines()]
-
-
-def source(daemon: Fleetd, name: str) -> Any:
-    return daemon.status()["sources"][name]
-
-
-def stamp(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat()[:19] + ".000Z"
-
-
-def track(daemon: Fleetd, since: int, until: int) -> dict[tuple[str, str], Any]:
-    rows = [
-        one["data"] for one in all_of(daemon, "--source", "haul", "--kind", "position")
-    ]
-    return {
-        (one["provider_vehicle_id"], one["timestamp"]): one
-        for one in rows
-        if stamp(since) <= one["timestamp"] < stamp(until)
-    }
 
 
 def test_a_database_that_moved_is_polled_there_and_all_it_drove_is_in_the_log(
@@ -87,18 +59,17 @@ def test_a_database_that_moved_is_polled_there_and_all_it_drove_is_in_the_log(
 ):
     until = int(time.time()) - 60
     since = until - 86_400
-    driven = {
-        (one["provider_vehicle_id"], one["timestamp"]): one
-        for one in far.truth(since, until)
-    }
+    drove = driven(far, since, until)
 
     daemon.until(
-        lambda: len(track(daemon, since, until)) >= len(driven), "the track", 90
+        lambda: len(track(daemon, since, until, "--source", "haul")) >= len(drove),
+        "the track",
+        90,
     )
-    found = track(daemon, since, until)
+    found = track(daemon, since, until, "--source", "haul")
 
-    assert found.keys() == driven.keys()
-    for key, row in driven.items():
+    assert found.keys() == drove.keys()
+    for key, row in drove.items():
         for name in ("vin", "fleet_number", "latitude", "longitude"):
             assert found[key][name] == row[name], key
         assert found[key]["speed_mph"] == pytest.approx(row["speed_mph"])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 import trio
 
 from tests.end_to_end.showing import shows
+from tests.end_to_end.tracks import all_of, driven, source, sources_at, track
 from tests.harness import Fleetd
 from tests.vendors.base import COLUMNS, Truth
 from tests.vendors.pushing import push
@@ -54,52 +53,25 @@ def far() -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def daemon(make: Callable[..., Fleetd], far: Running) -> Fleetd:
-    text = "".join(
-        (SOURCE % said).replace("$name", name).replace("$far", far.url)
-        for name, said in SOURCES.items()
-    )
+    text = sources_at(far, SOURCE, SOURCES)
     environ = {**TOKENS, "WRONG": "key-of-nobody", "SECRET": SECRET}
     return make(text, environ=environ).begin()
-
-
-def all_of(daemon: Fleetd, *words: str) -> list[dict[str, Any]]:
-    done = daemon.run("events", "--json", "-n", "0", *words)
-    return [json.loads(one) for one in done.stdout.splitlines()]
-
-
-def source(daemon: Fleetd, name: str) -> Any:
-    return daemon.status()["sources"][name]
-
-
-def stamp(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat()[:19] + ".000Z"
-
-
-def track(daemon: Fleetd, since: int, until: int) -> dict[tuple[str, str], Any]:
-    found = all_of(daemon, "--source", "north", "--kind", "position")
-    rows = [one["data"] for one in found]
-    return {
-        (one["provider_vehicle_id"], one["timestamp"]): one
-        for one in rows
-        if stamp(since) <= one["timestamp"] < stamp(until)
-    }
 
 
 def test_all_that_was_driven_in_a_day_is_in_the_log_to_the_last_digit(daemon, far):
     until = int(time.time()) - 60
     since = until - 86_000
-    driven = {
-        (one["provider_vehicle_id"], one["timestamp"]): one
-        for one in far.truth(since, until)
-    }
+    drove = driven(far, since, until)
 
     daemon.until(
-        lambda: len(track(daemon, since, until)) >= len(driven), "the track", 90
+        lambda: len(track(daemon, since, until, "--source", "north")) >= len(drove),
+        "the track",
+        90,
     )
-    found = track(daemon, since, until)
+    found = track(daemon, since, until, "--source", "north")
 
-    assert found.keys() == driven.keys()
-    for key, row in driven.items():
+    assert found.keys() == drove.keys()
+    for key, row in drove.items():
         for name in Samsara.carries & COLUMNS:
             assert found[key][name] == row[name], (key, name)
 
