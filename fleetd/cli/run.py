@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -17,6 +19,8 @@ from fleetd.errors import ConfigError
 from fleetd.world import World
 
 SWITCH_S = 0.0005  # how soon the log's thread gets the interpreter back after a sync
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of mallopt(3)
+LARGE = 128 << 10  # bytes
 logger = structlog.get_logger()
 
 
@@ -31,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(chosen: argparse.Namespace) -> int:
     """Until it is told to stop."""
     sys.setswitchinterval(SWITCH_S)
+    save_memory()
     house = read(chosen)
     logs.setup(house.daemon.log_level, house.daemon.log_format)
     logger.info(
@@ -41,6 +46,17 @@ def main(chosen: argparse.Namespace) -> int:
     trio.run(_run, chosen, house, strict_exception_groups=True)
     logger.info("stopped")
     return 0
+
+
+def save_memory() -> None:
+    """One heap for all threads, and what is large given back at once; with glibc only.
+
+    Each thread's own heap kept what its largest batch had needed: 15 MB with four sinks.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_ARENA_MAX, 1)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 def read(chosen: argparse.Namespace) -> config.House:
