@@ -75,12 +75,25 @@ async def test_forgetting_is_for_what_is_gone_from_the_file(
         await put(here.store, crash(1))
         await drain(here.store, "pager")
         refused = await here.say("forget", name="pager")
+        job = (await here.do("replay", sink="pager", seq="1:", yes=True))["job"]
+        place = here.store.folder / "sinks" / "pager"
+        place.mkdir(parents=True)
+        (place / "told.json").write_text("{}")
     async with desk(tmp_path, world, gone) as here:
         typo = await here.say("forget", name="pagr")
         done = await here.do("forget", name="pager")
+        (ended,) = [one for one in here.store.jobs() if one.id == job]
+        again = await here.say("forget", name="pager")
     async with desk(tmp_path, world) as here:
         assert here.store.waiting("pager", 1) == 1, "it begins as new"
+        await drain(here.store, "pager")
+        assert await imbalances(here.store) == [], "and so do its counts"
+        assert counted(here.store, "pager")["delivered"] == 1
+        assert counted(here.store, "pager (forgotten)")["delivered"] == 1
 
+    assert not place.exists()
+    assert (ended.state, ended.why) == ("cancelled", "pager was forgotten")
+    assert "pager (forgotten)" in again.json["error"]
     assert "take it out first" in refused.json["error"]
     assert "did you mean 'pager'" in typo.json["error"]
     assert done["cursors"] == 2

@@ -23,4 +23,6 @@ def main(chosen: argparse.Namespace) -> int:
             f"{found['name']}: its place is dropped; should it come back, it begins as new. "
             "What the ledger counted stays"
         )
+        if found["left"]:
+            print(f"{found['left']} could not be removed: do it by hand")
     return 0

@@ -11,6 +11,7 @@ from msgspec import Struct
 from fleetd.errors import ConfigError
 from fleetd.event import NORMAL, SAFETY
 from fleetd.store.counting import Names, count_waiting
+from fleetd.store.jobs import ChangeJob
 from fleetd.store.log import Tx
 from fleetd.store.small import Keep, kept_of
 from fleetd.taking import Taking
@@ -23,6 +24,8 @@ SET = (
 PLACES = "SELECT name, taking FROM cursors JOIN names ON names.id = sink WHERE lane = 0"
 DROP_CURSORS = "DELETE FROM cursors WHERE sink = ?"
 DROP_MARKS = "DELETE FROM bookmarks WHERE source = ?"
+UNENDED = "SELECT id FROM jobs WHERE target = ? AND kind = ? AND state IN ('running', 'paused')"
+RENAME = "UPDATE names SET name = ? WHERE id = ?"
 LANES = (NORMAL, SAFETY)
 UNCOUNTED = -1  # what waits is not known: the sink was not in the file for a while
 
@@ -90,22 +93,47 @@ class Place(Struct, frozen=True):
 class Forget(Struct, frozen=True):
     """Drop the places of a source or sink that is gone from the file; how many it had.
 
-    What was counted of it stays in the ledger, and so do its dead letters.
+    Its jobs end. What was counted of it stays in the ledger, and so do its dead letters;
+    those of a sink under a name that says so, or they would count for one that comes
+    back and begins as new.
     """
 
     side: str
     name: str
+    now_ms: int
 
     def apply(self, tx: Tx) -> int:
         if self.name in tx.log.takings and self.side == "sink":
             raise ConfigError(f"{self.name} is in the file: take it out first")
-        number = tx.log.names.get((self.side, self.name), 0)
+        number = tx.log.names.get((self.side, self.name))
+        if number is None:
+            return 0
         tx.db.execute(DROP_CURSORS if self.side == "sink" else DROP_MARKS, (number,))
         dropped = tx.db.changes()
         for name, _ in kept_of(tx, self.side, self.name):
             Keep(name, None).apply(tx)
+        self._end_jobs(tx)
+        if self.side == "sink":
+            self._retire(tx, number)
         tx.after(lambda: tx.log.forget(self.name))
         return dropped
+
+    def _end_jobs(self, tx: Tx) -> None:
+        kind = "replay" if self.side == "sink" else "backfill"
+        why = f"{self.name} was forgotten"
+        for (job,) in tx.db.execute(UNENDED, (self.name, kind)).fetchall():
+            ChangeJob(job, "cancelled", why, self.now_ms).apply(tx)
+
+    def _retire(self, tx: Tx, number: int) -> None:
+        known = dict(tx.log.names)
+        del known[self.side, self.name]
+        old, times = f"{self.name} (forgotten)", 1
+        while (self.side, old) in known:
+            times += 1
+            old = f"{self.name} (forgotten {times})"
+        tx.db.execute(RENAME, (old, number))
+        known[self.side, old] = number
+        tx.after(lambda: tx.log.know(known))
 
 
 def first_of(place: SinkPlace, newest: int) -> int:

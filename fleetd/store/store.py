@@ -235,8 +235,9 @@ class Store:
 
     async def forget(self, name: str) -> dict[str, int]:
         """Drop the places of a source or sink that is gone from the file."""
-        cursors: int = await self.writer.join(Forget("sink", name))
-        bookmarks: int = await self.writer.join(Forget("source", name))
+        now = millis(self.world.now())
+        cursors: int = await self.writer.join(Forget("sink", name, now))
+        bookmarks: int = await self.writer.join(Forget("source", name, now))
         for key in [key for key in self._bookmarks if key[0] == name]:
             del self._bookmarks[key]
         return {"cursors": cursors, "bookmarks": bookmarks}

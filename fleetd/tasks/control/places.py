@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from fleetd import when
@@ -90,7 +92,7 @@ async def _skipped(board: Board, sink: str, until_ms: int) -> tuple[int, int]:
 
 
 async def forget(board: Board, order: Order) -> dict[str, Any]:
-    """Drop the place of a source or sink that is gone from the file."""
+    """Drop the place of a source or sink that is gone from the file, and what it noted."""
     name, house = order.text("name"), board.house
     if name in house.sources or name in house.sinks:
         raise UsageError(
@@ -100,4 +102,8 @@ async def forget(board: Board, order: Order) -> dict[str, Any]:
     sides = [one.side for one in scopes if one.name == name]
     known(name, {one.name for one in scopes}, "source or sink that is gone")
     gone: dict[str, int] = await board.store.forget(name)
-    return {"name": name, "sides": sides, **gone}
+    place = board.store.folder / "sinks" / name  # what the sink noted for itself
+    if "sink" in sides:
+        await board.world.in_thread(partial(rmtree, place, ignore_errors=True))
+    left = str(place) if "sink" in sides and place.exists() else ""
+    return {"name": name, "sides": sides, "left": left, **gone}
