@@ -7,7 +7,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 import structlog
@@ -223,6 +223,7 @@ class Life:
         kinds = {name: table.kind for name, table in house.sinks.items()}
         was = {name: table.was for name, table in house.sinks.items() if table.was}
         await self.store.register_sinks(places, kinds, was)
+        await self.world.in_thread(partial(keep_notes, house, was))
 
     def _reception(self) -> Reception:
         gates = {}
@@ -336,6 +337,16 @@ async def keep_roster(house: House, store: Store) -> None:
     units = [[*key, one.number, one.vin, one.plate] for key, one in roster.items()]
     if units != store.recall(ROSTER).get("units", []):
         await store.remember(ROSTER, {"units": units} if units else None)
+
+
+def keep_notes(house: House, was: Mapping[str, str]) -> None:
+    """Let a renamed sink find what it noted for itself under its old name."""
+    place = house.daemon.data / "sinks"
+    for name, before in was.items():
+        here, there = place / name, place / before
+        if before not in house.sinks and there.is_dir() and not here.exists():
+            with suppress(OSError):
+                there.rename(here)
 
 
 def rules_of(house: House) -> Rules:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import apsw
 import msgspec
@@ -121,7 +122,8 @@ class Forget(Struct, frozen=True):
     def _end_jobs(self, tx: Tx) -> None:
         kind = "replay" if self.side == "sink" else "backfill"
         why = f"{self.name} was forgotten"
-        for (job,) in tx.db.execute(UNENDED, (self.name, kind)).fetchall():
+        found: list[Any] = tx.db.execute(UNENDED, (self.name, kind)).fetchall()
+        for (job,) in found:
             ChangeJob(job, "cancelled", why, self.now_ms).apply(tx)
 
     def _retire(self, tx: Tx, number: int) -> None:

@@ -246,6 +246,10 @@ def test_a_new_sink_begins_where_it_says_and_a_renamed_one_goes_on(make, hub):
     assert [event["id"] for event in hub.events("/newest")] == ["2"]
     one.until_idle()
 
+    notes = one.folder / "data" / "sinks"
+    (notes / "all").mkdir(parents=True)
+    (notes / "all" / "told.json").write_text("{}")
+
     renamed = sink("renamed", 'was = "all"') + sink("fresh", "")
     one.configure(GATE + renamed, hub=str(hub.port))
     one.reload()
@@ -254,3 +258,5 @@ def test_a_new_sink_begins_where_it_says_and_a_renamed_one_goes_on(make, hub):
     one.until(lambda: hub.events("/renamed"), "the third event")
 
     assert [event["id"] for event in hub.events("/renamed")] == ["3"]
+    assert (notes / "renamed" / "told.json").exists()
+    assert not (notes / "all").exists()
