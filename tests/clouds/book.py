@@ -33,6 +33,7 @@ class Tab:
         self.rows: list[dict[int, Cell]] = [{} for _ in range(rows)]
         self.frozen, self.hidden_columns = 0, set[int]()
         self.protected: dict[int, dict[str, Any]] = {}
+        self.merges: list[tuple[int, int, int, int]] = []  # top, left, bottom, right
 
     @property
     def cells(self) -> int:
@@ -44,6 +45,7 @@ class Tab:
         other.rows = list(self.rows)
         other.hidden_columns = set(self.hidden_columns)
         other.protected = dict(self.protected)
+        other.merges = list(self.merges)
         return other
 
     def put(self, row: int, column: int, cell: Cell) -> None:
@@ -88,6 +90,20 @@ class Tab:
         if value not in (None, ""):
             cell["userEnteredValue"] = entered(value)
         self.put(row, column, cell)
+
+    def calculate(self, row: int, column: int, formula: str, shows: Any) -> None:
+        """A person types a formula that comes to this; an error is its text: `#REF!`."""
+        self.type(row, column, None)
+        cell = {"userEnteredValue": {"formulaValue": formula}, "shows": shows}
+        self.put(row, column, cell)
+
+    def merge(self, top: int, left: int, bottom: int, right: int) -> None:
+        """A person merges cells: the first one's value stays."""
+        for row in range(top, bottom):
+            for column in range(left, right):
+                if (row, column) != (top, left):
+                    self.type(row, column, None)
+        self.merges.append((top, left, bottom, right))
 
     def sort(self, column: int, *, reverse: bool = False, first: int = 1) -> None:
         """A person sorts everything below the header by a column; blank rows go last."""
@@ -283,6 +299,10 @@ class Book:
             raise RefusedError("range out of the grid")
         if rows:
             tab.rows[low:low] = [{} for _ in range(high - low)]
+            tab.merges = [
+                (t + high - low, le, b + high - low, r) if t >= low else (t, le, b, r)
+                for t, le, b, r in tab.merges
+            ]
         else:
             tab.columns += high - low
             shift = {n: n + high - low if n >= low else n for n in range(tab.columns)}
@@ -433,6 +453,22 @@ class Book:
             reverse=spec.get("sortOrder") == "DESCENDING",
             first=place.get("startRowIndex", 0),
         )
+
+    def _merge_cells(self, body: dict[str, Any]) -> None:
+        place = body["range"]
+        if body.get("mergeType") not in {"MERGE_ALL", "MERGE_COLUMNS", "MERGE_ROWS"}:
+            raise RefusedError("mergeType must be given")
+        edges = ("startRowIndex", "startColumnIndex", "endRowIndex", "endColumnIndex")
+        top, left, bottom, right = (place[name] for name in edges)
+        tab = self.by_id(place["sheetId"])
+        if body["mergeType"] == "MERGE_ALL":
+            tab.merge(top, left, bottom, right)
+        elif body["mergeType"] == "MERGE_COLUMNS":
+            for column in range(left, right):
+                tab.merge(top, column, bottom, column + 1)
+        else:
+            for row in range(top, bottom):
+                tab.merge(row, left, row + 1, right)
 
     # protection, metadata
 
@@ -597,6 +633,8 @@ def checked(value: Cell) -> Cell:
 def value_of(cell: Cell) -> Any:
     """The effective value of a cell: a formula stays visible as an error, for tests to see."""
     value = cell.get("userEnteredValue") or {}
+    if "shows" in cell:
+        return cell["shows"]
     if "formulaValue" in value:
         return "#EVALUATED!"
     found = next(iter(value.values()), None)

@@ -2,7 +2,8 @@
 
 `cloud.fault(call)` names what goes wrong with a request: `429`, `500`, `503`, `reset`, or
 the last three with ` after`, when the far side had applied it; `late` applies it some
-time after the connection was cut. `before_write` is a person who acts in between.
+time after the connection was cut; `half` answers with half of it. `before_write` is a
+person who acts in between.
 """
 
 from __future__ import annotations
@@ -67,6 +68,14 @@ class LostError(Exception):
     """Nothing is answered: the connection is reset."""
 
 
+class HalfError(Exception):
+    """A 200 that ends in the middle, and the connection with it."""
+
+    def __init__(self, found: Any) -> None:
+        super().__init__("half an answer")
+        self.found = found
+
+
 class Cloud:
     """All of Google that fleetd meets: the token server and the Sheets API."""
 
@@ -83,6 +92,7 @@ class Cloud:
         self.before_write: Callable[[Book], None] | None = None
         self.after_read: Callable[[Book], None] | None = None
         self.late = 0.5
+        self.now, self.clock = time.time, time.monotonic  # for tests in virtual time
         self._spent: dict[bool, deque[float]] = {False: deque(), True: deque()}
         self._tokens: dict[str, tuple[float, str]] = {}
         self._alone = threading.RLock()
@@ -193,6 +203,8 @@ class Cloud:
             found = self._do(method, path, query, given, write)
         if kind in {"reset", "late"}:
             raise LostError
+        if kind == "half":
+            raise HalfError(self._do(method, path, query, given, write))
         if kind:
             return int(kind), error(int(kind), WORDS[kind], f"told to answer {kind}")
         return 200, found
@@ -215,7 +227,7 @@ class Cloud:
         claims = part(form["assertion"][0].split(".")[1])
         self.logins += 1
         token = f"ya29.fake-{self.logins}-{random.getrandbits(64):016x}"
-        self._tokens[token] = (time.monotonic() + self.life, SCOPES[claims["scope"]])
+        self._tokens[token] = (self.clock() + self.life, SCOPES[claims["scope"]])
         return 200, {
             "access_token": token,
             "expires_in": int(self.life),
@@ -240,7 +252,7 @@ class Cloud:
             )
         except InvalidSignature:
             return "Invalid JWT Signature."
-        now = time.time()
+        now = self.now()
         if not (
             now - 3900 < told["iat"] <= now + 300
             and told["iat"] < told["exp"] <= told["iat"] + 3600
@@ -256,7 +268,7 @@ class Cloud:
 
     def _know(self, bearer: str, write: bool) -> None:
         ends, scope = self._tokens.get(bearer.removeprefix("Bearer "), (0.0, ""))
-        if ends < time.monotonic():
+        if ends < self.clock():
             raise RefusedError(
                 "Request had invalid authentication credentials.",
                 401,
@@ -273,7 +285,7 @@ class Cloud:
             )
 
     def _count(self, write: bool) -> None:
-        spent, now = self._spent[write], time.monotonic()
+        spent, now = self._spent[write], self.clock()
         while spent and spent[0] <= now - MINUTE:
             spent.popleft()
         if len(spent) >= self.per_minute:
@@ -492,6 +504,11 @@ def told(book: Book, grids: bool) -> dict[str, Any]:
             for m in book.metadata.values()
             if m.location.get("sheetId") == tab.id
         ]
+        edges = ("startRowIndex", "startColumnIndex", "endRowIndex", "endColumnIndex")
+        one["merges"] = [
+            {"sheetId": tab.id, **dict(zip(edges, area, strict=True))}
+            for area in tab.merges
+        ]
         if grids:
             one["data"] = [
                 {
@@ -595,6 +612,9 @@ def handler_of(cloud: Cloud) -> type[BaseHTTPRequestHandler]:
                 status, found = cloud.answer(
                     self.command, self.path, self.headers, body
                 )
+            except HalfError as half:
+                self._cut_short(json.dumps(half.found).encode())
+                return
             except LostError:
                 self.connection.setsockopt(
                     socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
@@ -616,6 +636,14 @@ def handler_of(cloud: Cloud) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             with suppress(OSError):  # whoever asked may be gone
                 self.wfile.write(said)
+
+        def _cut_short(self, said: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json; charset=UTF-8")
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said[: len(said) // 2])
+            self.close_connection = True
 
         do_GET = do_PUT = do_POST  # noqa: N815  their names
 
