@@ -15,6 +15,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetd import config
 from fleetd.clock import Clock
 from fleetd.errors import AbsentError, ExpiredError, PayloadError
 from fleetd.event import AnyEvent, Position, Record, millis, moment_of
@@ -36,6 +37,7 @@ from fleetd.tasks.control.backfill import add_job
 from fleetd.tasks.coverage import caught, coverage
 from fleetd.tasks.poll import Account, Credential, open_credential
 from fleetd.tasks.reconcile import reconcile
+from fleetd.tasks.report.jobs import jobs_of
 from fleetd.tasks.supervise import Health, keep_alive
 from fleetd.world import World
 from tests.conftest import MORNING, virtual_world
@@ -139,6 +141,9 @@ class House:
     def __init__(self, store: Store, credential: Credential, world: World) -> None:
         self.store, self.credential, self.world = store, credential, world
         self.feed = credential.account.provider.feeds[0]
+        self.config = config.House(
+            config.Daemon(data=Path()), sources={"north": config.Source("acme")}
+        )
 
     async def ask_for(
         self, since: datetime, until: datetime, parts: tuple[str, ...] = ()
@@ -276,6 +281,26 @@ async def test_a_vehicle_that_cannot_be_asked_about_is_left_out(
 
         assert await here.ended(job) == "done"
         assert len(here.fixes()) == 2 * len(wanted(*day))
+        (told,) = jobs_of(here.store.jobs(), here.config)
+        assert (told.state, told.done) == ("done", 3)
+        assert told.why == "1 of 3 not at the vendor: v1"
+
+
+async def test_a_job_whose_source_left_the_file_waits_and_says_for_what(
+    tmp_path, autojump_clock
+):
+    async with house(tmp_path, Far(), vendor(per_second=0.5)) as here:
+        job = await here.ask_for(*SIX_DAYS)
+        gone = msgspec.structs.replace(here.config, sources={})
+        (told,) = jobs_of(here.store.jobs(), gone)
+        (stays,) = jobs_of(here.store.jobs(), here.config)
+
+        assert (stays.state, stays.why) == ("running", "")
+        assert told.state == "waiting"
+        assert told.why == (
+            f"source north is no longer in fleetd.toml; fleetd jobs cancel {job}"
+        )
+        assert told.left_s is None
 
 
 async def test_a_job_that_was_cancelled_or_paused_asks_no_more(
@@ -315,7 +340,7 @@ async def test_a_paused_source_pauses_its_backfills(tmp_path, autojump_clock):
         assert here.fixes() == wanted(*SIX_DAYS)
 
 
-async def test_what_was_missed_is_asked_for_and_told_as_recovered(
+async def test_what_was_missed_is_told_as_recovered_and_a_first_day_as_none(
     tmp_path, autojump_clock
 ):
     far = Far()
@@ -335,15 +360,21 @@ async def test_what_was_missed_is_asked_for_and_told_as_recovered(
         await trio.sleep(3 * 3600 + 60)
         upto = store.recall(caught("north", "fixes"))["ms"]
         nursery.cancel_scope.cancel()
-        found, origins = here.fixes(), here.origins()
+        rows = list(
+            store.log.db.execute("SELECT at_ms, origin FROM events WHERE kind = 1")
+        )
+        found = here.fixes()
         left = store.jobs()
         n = store.log.db.execute(
             "SELECT sum(n) FROM totals WHERE outcome = 'recovered'"
         ).get
 
     assert found == wanted(MORNING - timedelta(days=1), moment_of(upto))
-    assert origins == {3}
-    assert n == len(found)
+    assert {ms for ms, origin in rows if origin == 2} == set(
+        wanted(MORNING - timedelta(days=1), MORNING)
+    )
+    assert {origin for _, origin in rows} == {2, 3}
+    assert n == len(found) - len(wanted(MORNING - timedelta(days=1), MORNING)) > 0
     assert upto > millis(MORNING + timedelta(hours=2))
     assert left == [], "it leaves no jobs behind"
 

@@ -30,6 +30,7 @@ PROGRESS = (
     "UPDATE jobs SET cursor = cursor + :records, done = :done, state = :state,"
     " changed_ms = :now WHERE id = :id"
 )
+SPEC = "UPDATE jobs SET spec = ? WHERE id = ?"
 BOOKMARK = (
     "INSERT OR REPLACE INTO bookmarks(source, feed, value, success_ms)"
     " VALUES (?, ?, ?, ?)"
@@ -38,6 +39,7 @@ DROP = "DELETE FROM jobs WHERE id = ? AND state NOT IN ('running', 'paused')"
 TIDY = "DELETE FROM bookmarks WHERE source = ? AND feed >= ? AND feed < ?"
 WHOLE = "*"  # the bookmark of a piece that is done
 FINAL = frozenset({"done", "cancelled", "failed"})
+NAMED = 20  # pieces that a job names
 
 
 class AddJob(Struct, frozen=True):
@@ -129,17 +131,22 @@ class Progress(Struct, frozen=True):
     """A backfill got on: so many records more, and one piece of it whole if `place`.
 
     The piece that makes it complete ends the job in the same commit, and what its
-    pieces noted on the way goes.
+    pieces noted on the way goes. `absent` names one of which the vendor has nothing to
+    tell: it counts as done, and the job says so.
     """
 
     id: int
     records: int
     now_ms: int
     place: str = ""
+    absent: str = ""
     blind: ClassVar[bool] = True  # looks at no event of its own commit
 
     def apply(self, tx: Tx) -> Job:
         job = job_of(tx.db, self.id)
+        if self.absent:
+            spec = msgspec.json.encode(self._told(job)).decode()
+            tx.db.execute(SPEC, (spec, self.id))
         if self.place:
             source = tx.log.scope("source", job.target)
             row = (source, self.place, WHOLE, self.now_ms)
@@ -155,6 +162,19 @@ class Progress(Struct, frozen=True):
         job = job_of(tx.db, self.id)
         tx.landed.jobs.append(job)
         return job
+
+    def _told(self, job: Job) -> dict[str, object]:
+        names = [*absent_of(job)[1], self.absent][:NAMED]
+        told = {"count": absent_of(job)[0] + 1, "names": names}
+        return {**job.spec, "absent": told}
+
+
+def absent_of(job: Job) -> tuple[int, list[str]]:
+    """Of how many pieces the vendor had nothing to tell, and some of their names."""
+    found = job.spec.get("absent")
+    if not isinstance(found, dict):
+        return 0, []
+    return int(found["count"]), [str(one) for one in found["names"]]
 
 
 def tidy(tx: Tx, job: Job) -> None:

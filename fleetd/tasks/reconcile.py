@@ -11,6 +11,8 @@ import trio
 from fleetd.event import millis, moment_of
 from fleetd.providers.contract import Feed
 from fleetd.store import Job, Store, stats
+from fleetd.store.jobs import absent_of
+from fleetd.tasks.backfill import is_repair
 from fleetd.tasks.control.backfill import add_job
 from fleetd.tasks.coverage import caught
 from fleetd.tasks.poll.credential import Credential
@@ -89,16 +91,14 @@ class Comparison:
             parts = self.store.directory.ids(self.source, "vehicle")
         if until <= since or (past.parts and not parts):
             return False
-        await self.store.add_job(
-            add_job(
-                self.source,
-                self.feed,
-                (since, until),
-                parts,
-                millis(now),
-                origin="recovered",
-            )
-        )
+        origin = (
+            "backfill" if stands is None else "recovered"
+        )  # a first day missed none
+        job = add_job(
+            self.source, self.feed, (since, until), parts, millis(now),
+            origin=origin, repair=True,
+        )  # fmt: skip
+        await self.store.add_job(job)
         return True
 
     async def _follow(self) -> None:
@@ -108,14 +108,18 @@ class Comparison:
                 if job.state == "done":
                     until = datetime.fromisoformat(str(job.spec["until"]))
                     name = caught(self.source, self.feed.name)
-                    await self.store.remember(name, {"ms": millis(until)})
+                    absent, _ = absent_of(job)
+                    kept = {"ms": millis(until)} | (
+                        {"absent": absent} if absent else {}
+                    )
+                    await self.store.remember(name, kept)
                 await self.store.drop_job(job.id)
                 continue
             await self.store.bell(self.source).wait()
 
     def _job(self) -> Job | None:
         for job in self.store.jobs():
-            spec = (job.target, job.spec.get("origin"), job.spec.get("feed"))
-            if spec == (self.source, "recovered", self.feed.name):
+            meant = (job.target, job.spec.get("feed")) == (self.source, self.feed.name)
+            if meant and is_repair(job):
                 return job
         return None

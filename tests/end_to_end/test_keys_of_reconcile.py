@@ -53,7 +53,7 @@ def test_how_often_what_was_heard_is_compared(daemon, hub):
     assert len(compared(hub, "calm")) == 2, "a day back, in the two days it touches"
 
 
-def test_what_only_the_past_held_is_recovered(daemon):
+def test_what_a_first_comparison_finds_is_the_past_and_nothing_recovered(daemon):
     found = daemon.until(
         lambda: (
             len(daemon.events("--source", "keen")) == 2
@@ -63,4 +63,4 @@ def test_what_only_the_past_held_is_recovered(daemon):
     )
 
     origins = {one["id"]: one["origin"] for one in found}
-    assert origins == {"now": "poll", "past": "recovered"}
+    assert origins == {"now": "poll", "past": "backfill"}

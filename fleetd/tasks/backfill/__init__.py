@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from fleetd.tasks.backfill.pieces import Piece, pieces
-from fleetd.tasks.backfill.runner import backfills
+from fleetd.tasks.backfill.runner import backfills, is_repair
 
-__all__ = ["Piece", "backfills", "pieces"]
+__all__ = ["Piece", "backfills", "is_repair", "pieces"]

@@ -52,7 +52,7 @@ async def backfills(
 
 def is_repair(job: Job) -> bool:
     """Whether it fetches what was missed, and not what somebody asked for."""
-    return job.spec.get("origin") == "recovered"
+    return bool(job.spec.get("repair")) or job.spec.get("origin") == "recovered"
 
 
 class Backfill:
@@ -133,12 +133,12 @@ class Walk:
     """One piece of a job, page by page."""
 
     def __init__(self, job: Backfill, feed: Feed, past: Past, piece: Piece) -> None:
-        recovers = job.repairs
+        recovers = job.spec.get("origin") == "recovered"
         origin: Origin = "recovered" if recovers else "backfill"
         self.job, self.piece = job, piece
         self.question = Question(
             feed.name, past.ask, past.unpack, place_of(job.id, piece.name), feed.scope,
-            origin, REPAIR if recovers else BACKFILL,
+            origin, REPAIR if job.repairs else BACKFILL,
         )  # fmt: skip
         self._backoff = Backoff(job.world.chance)
         self._trail = Trail(None)
@@ -156,10 +156,9 @@ class Walk:
                 await self._wait(bad)
                 continue
             except AbsentError as bad:
-                logger.info(
-                    "piece_absent", job=job.id, piece=self.piece.name, why=str(bad)
-                )
-                await self._progress(0, whole=True)
+                piece = self.piece
+                logger.info("piece_absent", job=job.id, piece=piece.name, why=str(bad))
+                await self._progress(0, whole=True, absent=piece.part or piece.name)
                 return
             self._backoff.succeeded()
             records = len(taken.page.records) if taken is not None else 0
@@ -199,11 +198,14 @@ class Walk:
             self.question, turn, job.credential, job.store, job.clock
         )
 
-    async def _progress(self, records: int, *, whole: bool) -> None:
+    async def _progress(
+        self, records: int, *, whole: bool, absent: str = ""
+    ) -> None:  # fmt: skip
         """Count it; a piece that is whole is so on the disk before the next begins."""
         job, now = self.job, millis(self.job.world.now())
         if whole:
-            await job.store.join(Progress(job.id, records, now, self.question.place))
+            place = self.question.place
+            await job.store.join(Progress(job.id, records, now, place, absent))
         elif records:
             job.store.writer.post(Progress(job.id, records, now))
 

@@ -50,16 +50,21 @@ async def backfill(board: Board, order: Order) -> dict[str, Any]:
 
 def add_job(
     source: str, feed: Feed, window: tuple[datetime, datetime], parts: Sequence[str],
-    now_ms: int, *, origin: str = "backfill",
+    now_ms: int, *, origin: str = "backfill", repair: bool = False,
 ) -> AddJob:  # fmt: skip
-    """The job that asks for a window of a feed that has a past."""
+    """The job that asks for a window of a feed that has a past.
+
+    A `repair` goes before what somebody asked for, whether or not it recovers anything.
+    """
     assert feed.past is not None
     since, until = (one.replace(microsecond=0) for one in window)
     total = len(pieces(feed.past, since, until, parts))
-    spec = {
+    spec: dict[str, Any] = {
         "feed": feed.name, "since": since.isoformat(), "until": until.isoformat(),
         "origin": origin, "parts": list(parts),
     }  # fmt: skip
+    if repair:
+        spec["repair"] = True
     return AddJob("backfill", source, spec, 0, 0, total, now_ms)
 
 

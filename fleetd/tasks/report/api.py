@@ -213,8 +213,7 @@ def _letter(one: dead.Letter) -> dict[str, Any]:
 
 def jobs(asked: Asked, db: apsw.Connection) -> dict[str, Any]:
     """Replays and backfills, oldest first."""
-    del asked
-    return {"jobs": jobs_of(list(rows_of_jobs(db)))}
+    return {"jobs": jobs_of(list(rows_of_jobs(db)), asked.house)}
 
 
 ANSWERS: Mapping[str, Answer] = {

@@ -44,6 +44,10 @@ class Known(Struct, frozen=True):
         """In ms; 0 where it never did."""
         return int(self.caught.get(f"{source}/{feed}", {}).get("ms", 0))
 
+    def absent(self, source: str, feed: str) -> int:
+        """Of how many vehicles the vendor had nothing to tell when it was last asked."""
+        return int(self.caught.get(f"{source}/{feed}", {}).get("absent", 0))
+
 
 class Book:
     """One window of the ledger, and what can be said about it."""
@@ -157,7 +161,10 @@ class Book:
         at = moment_of(upto).astimezone(zone)
         today = self._asked.now.astimezone(zone).date()
         when_ = f"{at:%H:%M}" if at.date() == today else f"{at:%d %b %H:%M}"
-        return f" (compared with {cover['title']} to {when_})"
+        feeds = {feed for feeds in cover["kinds"].values() for feed in feeds}
+        absent = max((self._known.absent(source, feed) for feed in feeds), default=0)
+        less = f", less {_n(absent, 'vehicle')} that it has not" if absent else ""
+        return f" (compared with {cover['title']} to {when_}{less})"
 
     def _spell(self, one: Outage) -> str:
         zone = self._asked.house.daemon.timezone.info

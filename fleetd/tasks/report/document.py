@@ -143,7 +143,7 @@ def document(house: House, live: Live, rows: Rows) -> Document:
             name: TaskDoc(pulse.state, pulse.restarts, pulse.why)
             for name, pulse in sorted(live.pulses.items())
         },
-        jobs=jobs_of(live.jobs),
+        jobs=jobs_of(live.jobs, house),
     )
 
 
