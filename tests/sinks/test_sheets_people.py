@@ -8,11 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fleetd.errors import HeldError, TransientError
 from fleetd.event import Position, Trip
 from fleetd.google import origin_of
 from fleetd.masking import MASK
+from fleetd.secrets import Secret
 from fleetd.sinks.sheets import SINK
 from fleetd.world import World, inline
 from tests.clouds.book import Metadatum, Tab
@@ -257,6 +259,19 @@ async def test_a_token_is_used_again_until_it_is_nearly_over(cloud):
     assert cloud.logins == 1
 
 
+def test_tabs_of_one_account_share_its_quota_wherever_its_key_is_kept(cloud):
+    first, second = config_of(cloud), config_of(cloud, tab="other", mode="upsert")
+    other = cloud.account(client_email="other@example.com")
+    third = replace(first, account=Secret(f"plain:{json.dumps(other)}"))
+    broken = replace(first, account=Secret("plain:not a key"))
+
+    names = [SINK.shaped(one).account(one) for one in (first, second, third, broken)]
+
+    assert names[0] == names[1] == EMAIL
+    assert len({*names}) == 3
+    assert "not a key" not in names[3]
+
+
 async def test_a_quota_that_is_spent_is_waited_out_and_blames_no_record(cloud):
     async with sink(cloud, **FEW) as write:
         await write(some(entries(1)))
@@ -277,10 +292,6 @@ async def test_a_quota_that_is_spent_is_waited_out_and_blames_no_record(cloud):
     ],
 )
 async def test_what_is_no_key_is_said_without_showing_it(cloud, key):
-    from msgspec.structs import replace
-
-    from fleetd.secrets import Secret
-
     config = replace(config_of(cloud), account=Secret(f"plain:{key}"))
     async with SINK.open(config, World(in_thread=inline, threads=False), "") as write:
         with pytest.raises(HeldError, match="account: ") as caught:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from fleetd.errors import HeldError, RejectedError
 from fleetd.event import Entry
-from fleetd.google import origin_of
+from fleetd.google import account_of, origin_of
 from fleetd.sinks.contract import Batch, Receipt, Sink, Write
 from fleetd.sinks.sheets import words
 from fleetd.sinks.sheets.audit import HEADERS, Audit
@@ -168,6 +168,14 @@ def shaped(config: Config) -> Sink:
     return replace(SINK, batch=5000, linger=float(config.every))
 
 
+def account(config: Config) -> str:
+    """Whose quota is spent: that of a service account, however many tabs it writes to."""
+    try:
+        return account_of(config.account.reveal()).client_email
+    except ValueError:  # the first write says what is wrong with it
+        return config.account.place
+
+
 SINK = Sink(
     config=Config,
     open=open_sheets,
@@ -179,4 +187,5 @@ SINK = Sink(
     burst=4,
     check=check,
     shaped=shaped,
+    account=account,
 )
