@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -155,6 +156,30 @@ def test_a_feed_that_begins_in_the_past_takes_a_cursor_first_and_then_the_histor
         ("2026-05-12T05:00:00.000Z", "2026-05-13T05:00:00.000Z"),
         ("2026-05-13T05:00:00.000Z", "2026-05-13T06:00:00.000Z"),
     ]
+
+
+@pytest.mark.parametrize("name", STATS)
+def test_what_is_new_does_not_wait_for_the_past(name):
+    feed, now, cursor = FEEDS[name], NOW, 1
+    bookmark = turned(feed, page([], "c1"), Turn(NOW, since=NOW - 900 * DAY)).bookmark
+    asked_at, roads = [], set()
+    for number in range(200):
+        now += timedelta(seconds=2)
+        turn = Turn(now, bookmark)
+        ask = asked(feed, turn)
+        roads.add(ask.path.rpartition("/")[2])
+        if ask.path.endswith("/feed"):
+            assert ask.params["after"] == f"c{cursor}"
+            asked_at.append(now)
+            cursor += 1
+            answer = page([], f"c{cursor}", more=number % 3 == 0)
+        else:
+            answer = page([], f"h{number}", more=True)
+        bookmark = feed.unpack(ask, answer, turn).bookmark
+
+    assert roads == {"feed", "history"}
+    assert max(b - a for a, b in pairwise([NOW, *asked_at])) <= timedelta(seconds=32)
+    assert len(asked_at) < 40, "the past is read as well"
 
 
 def test_a_feed_that_begins_now_reads_no_history():

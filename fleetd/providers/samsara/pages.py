@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from fleetd.errors import PayloadError
 from fleetd.event import Record, stamp
@@ -24,6 +25,7 @@ from fleetd.providers.windows import Window, went_on, window
 MS = timedelta(milliseconds=1)
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
+BETWEEN = MINUTE / 2  # of reading the past, until the feed is asked for news again
 NEWS = MINUTE  # what the newest values of a feed may leave out
 KEPT = timedelta(days=3 * 365)  # further back nothing is asked for; not documented
 T = TypeVar("T")
@@ -92,12 +94,22 @@ class Sweep(Struct, frozen=True):
 
 
 class Walk(Struct, frozen=True, array_like=True):
-    """Where a stats feed stands: its cursor, and the past that is still to be read."""
+    """Where a stats feed stands: its cursor, and the past that is still to be read.
+
+    `asked` is when the feed itself was read to its end last.
+    """
 
     after: str
     since: datetime | None = None
     until: datetime | None = None
     past: str | None = None
+    asked: datetime | None = None
+
+    def reads_past(self, now: datetime) -> bool:
+        """Whether it is the past's turn: what is new now and then goes before it."""
+        if self.until is None or self.asked is None:
+            return False
+        return timedelta(0) <= now - self.asked < BETWEEN
 
     def behind(self, turn: Turn) -> Turn:
         """The turn of the past that is to be read first."""
@@ -110,7 +122,7 @@ class Stats(Struct, frozen=True):
     What is uploaded late comes when it arrives, so the cursor leaves no gap. An empty
     page gives the old cursor again, or none; then the old one stands. The feed itself
     cannot begin in the past: one that should takes a cursor first and then reads the
-    history from there up to that moment, before it goes on with the cursor.
+    history from there up to that moment, while the cursor goes on every half a minute.
     """
 
     types: str
@@ -119,7 +131,7 @@ class Stats(Struct, frozen=True):
 
     def ask(self, turn: Turn) -> Ask | None:
         stand = marked(turn.bookmark, _walk)
-        if stand is not None and stand.until is not None:
+        if stand is not None and stand.reads_past(turn.now):
             return self.history().ask(stand.behind(turn))
         params = dict(self.fixed())
         if stand is not None:
@@ -128,22 +140,24 @@ class Stats(Struct, frozen=True):
 
     def unpack(self, ask: Ask, body: bytes, turn: Turn) -> Page:
         stand = marked(turn.bookmark, _walk)
-        if stand is not None and stand.until is not None:
+        if stand is not None and stand.reads_past(turn.now):
             page = self.history().unpack(ask, body, stand.behind(turn))
-            on = Walk(stand.after, stand.since, stand.until, page.bookmark)
-            return Page(
-                page.records, mark(on if page.more else Walk(stand.after)), more=True
-            )
+            on = Walk(stand.after)
+            if page.more:
+                on = replace(stand, past=page.bookmark)
+            return Page(page.records, mark(on), more=True)
         records, pagination = self.cut(body)
         before = "" if stand is None else stand.after
         after = pagination.end_cursor or before
         if not after:
             raise PayloadError("pagination: the feed gives no cursor to go on with")
         if stand is None and turn.since and turn.since < turn.now - NEWS:
-            walk = Walk(after, turn.since, turn.now)
-            return Page(records, mark(walk), more=True)
+            stand = Walk(after, turn.since, turn.now)
         more = pagination.has_next_page and after != before
-        return Page(records, mark(Walk(after)), more=more)
+        if stand is None or stand.until is None:
+            return Page(records, mark(Walk(after)), more=more)
+        on = replace(stand, after=after, asked=None if more else turn.now)
+        return Page(records, mark(on), more=True)
 
     def fixed(self) -> tuple[tuple[str, str], ...]:
         more = (("decorations", self.decorations),) if self.decorations else ()
