@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -12,23 +11,18 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import psycopg
 import pytest
-import trio
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
 from fleetd.event import AnyEvent, Position, Safety, Trip
-from fleetd.store import Append, SinkPlace, open_store
-from fleetd.taking import Taking
-from fleetd.world import World
-from tests.far_side import made
 from tests.faults.cutting import Cutter
 from tests.faults.daemon import Daemon
+from tests.faults.filled import are_jobs_done, fill, last, log_of, settle
 from tests.postgres import BOSS, USER, Postgres
 
 EVENTS = 20_000
@@ -63,22 +57,16 @@ class Base:
 
     def append(self, events: Sequence[AnyEvent]) -> None:
         """Put events into the log of a daemon that does not run."""
-        trio.run(appending, self.daemon.data, events)
+        fill(self.daemon, events, {"base": KINDS}, CHUNK)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         query = SQL("SELECT *, xmin::text FROM {} ORDER BY seq")
         with psycopg.connect(self.server.url(user=BOSS), row_factory=dict_row) as one:
             return one.execute(query.format(Identifier(self.schema, table))).fetchall()
 
-    def log(self) -> list[dict[str, Any]]:
-        """Every event of the log, as the command prints it."""
-        done = self.daemon.command("events", "--json", "-n", "0")
-        assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
-
     def is_right(self) -> None:
         """Each row is the newest copy of its event, and none is missing or beside."""
-        log = self.log()
+        log = log_of(self.daemon)
         assert len(log) >= EVENTS
         for kind, table in TABLES.items():
             meant = newest(log, kind)
@@ -91,22 +79,7 @@ class Base:
         assert {row["provider_vehicle_id"]: row["seq"] for row in latest} == last(log)
 
     def settle(self) -> None:
-        def is_idle() -> bool:
-            with suppress(ConnectionRefusedError):  # its status port opens a bit later
-                return self.daemon.waiting() == 0
-            return False
-
-        self.daemon.until(is_idle, "the sink to have everything", 120)
-
-
-async def appending(data: Path, events: Sequence[AnyEvent]) -> None:
-    async with open_store(data, World()) as store:
-        await store.register_sources({"north": "motive"})
-        await store.register_sinks({"base": SinkPlace(Taking(kinds=frozenset(KINDS)))})
-        for at in range(0, len(events), CHUNK):
-            some = [made(one) for one in events[at : at + CHUNK]]
-            received = store.next_received_ms()
-            await store.append(Append("north", received, "push", made=some))
+        settle(self.daemon, 120)
 
 
 def day(count: int, chance: random.Random) -> Iterator[AnyEvent]:
@@ -146,20 +119,6 @@ def newest(log: Sequence[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]
 
 def order(event: dict[str, Any]) -> tuple[int, int]:
     return event["revision"], event["seq"]
-
-
-def last(log: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """The seq of each vehicle's last fix, by when it was, then by revision and seq."""
-    found: dict[str, dict[str, Any]] = {}
-    for event in log:
-        if event["kind"] == "position":
-            held = found.get(event["vehicle"]["id"])
-            if held is None or (held["at"], *order(held)) < (
-                event["at"],
-                *order(event),
-            ):
-                found[event["vehicle"]["id"]] = event
-    return {truck: event["seq"] for truck, event in found.items()}
 
 
 def as_row(event: dict[str, Any]) -> dict[str, Any]:
@@ -256,7 +215,7 @@ def test_neither_a_replay_nor_a_late_backfill_changes_what_is_there(
     time.sleep(0.3)
     base.daemon.kill()  # in the midst of it
     base.daemon.begin()
-    base.daemon.until(lambda: done(base.daemon), "the replay to end", 60)
+    base.daemon.until(lambda: are_jobs_done(base.daemon), "the replay to end", 60)
     assert {table: base.rows(table) for table in tables} == before
 
     base.daemon.stop()
@@ -273,12 +232,6 @@ def test_neither_a_replay_nor_a_late_backfill_changes_what_is_there(
     base.settle()
     assert base.rows("latest_positions") == latest
     base.is_right()
-
-
-def done(daemon: Daemon) -> bool:
-    with suppress(ConnectionRefusedError):
-        return all(job["state"] == "done" for job in daemon.status()["jobs"])
-    return False
 
 
 def at_work(server: Postgres) -> list[int]:

@@ -6,23 +6,17 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 from fleetd.event import AnyEvent, Position, Trip
 from fleetd.sinks.sheets.columns import moment_in
-from fleetd.store import Append, SinkPlace, open_store
-from fleetd.taking import Taking
-from fleetd.world import World
 from tests.clouds.book import Book
 from tests.clouds.sheets import Call, Cloud
-from tests.far_side import made
 from tests.faults.daemon import Daemon
+from tests.faults.filled import are_jobs_done, fill, last, log_of, settle
 from tests.sinks.sheeted import BOOK, rows, sheets
 
 EVENTS, LONG = 6_000, 20_000
@@ -87,23 +81,13 @@ class Sheet:
 
     def append(self, events: Sequence[AnyEvent]) -> None:
         """Put events into the log of a daemon that does not run."""
-        trio.run(appending, self.daemon.data, events)
-
-    def log(self) -> list[dict[str, Any]]:
-        done = self.daemon.command("events", "--json", "-n", "0")
-        assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        fill(self.daemon, events, TAKES, CHUNK)
 
     def settle(self, within: float = 200) -> None:
-        def is_idle() -> bool:
-            with suppress(ConnectionRefusedError, KeyError):  # it says so a bit later
-                return self.daemon.waiting() == 0
-            return False
-
-        self.daemon.until(is_idle, "the sinks to have everything", within)
+        settle(self.daemon, within)
 
     def is_right(self) -> None:
-        log = self.log()
+        log = log_of(self.daemon)
         assert len(log) >= self.events
         told = [as_row(one) for one in log]
         found = sorted(rows(self.book, "log"), key=lambda row: row["seq"])
@@ -117,20 +101,6 @@ class Sheet:
             log
         )
         assert len(trips) == len(newest(log))
-
-
-async def appending(data: Path, events: Sequence[AnyEvent]) -> None:
-    async with open_store(data, World()) as store:
-        await store.register_sources({"north": "motive"})
-        places = {
-            name: SinkPlace(Taking(kinds=frozenset(kinds)))
-            for name, kinds in TAKES.items()
-        }
-        await store.register_sinks(places)
-        for at in range(0, len(events), CHUNK):
-            some = [made(one) for one in events[at : at + CHUNK]]
-            received = store.next_received_ms()
-            await store.append(Append("north", received, "push", made=some))
 
 
 def day(count: int, chance: random.Random) -> Iterator[AnyEvent]:
@@ -174,19 +144,6 @@ def plain(row: dict[str, Any]) -> dict[str, Any]:
         .replace("+00:00", "Z")
     )
     return {name: one for name, one in row.items() if name != "fleetd"} | {"at": stamp}
-
-
-def last(log: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """The seq of each vehicle's last fix, by when it was, then by revision and seq."""
-    found: dict[str, tuple[str, int, int]] = {}
-    for one in log:
-        if one["kind"] == "position":
-            stamp, truck = (
-                (one["at"], one["revision"], one["seq"]),
-                one["vehicle"]["id"],
-            )
-            found[truck] = max(found.get(truck, stamp), stamp)
-    return {truck: stamp[2] for truck, stamp in found.items()}
 
 
 def newest(log: Sequence[dict[str, Any]]) -> dict[str, tuple[int, int]]:
@@ -296,7 +253,7 @@ def test_neither_a_replay_nor_a_late_backfill_moves_a_row_back(
     sheet.daemon.until(
         lambda: len(sheet.daemon.status()["jobs"]) == 3, "the replays to begin"
     )
-    sheet.daemon.until(lambda: done(sheet.daemon), "the replays to end", 60)
+    sheet.daemon.until(lambda: are_jobs_done(sheet.daemon), "the replays to end", 60)
     assert {name: rows(sheet.book, name) for name in TAKES} == before
 
     told = sheet.daemon.command("replay", "log", "--seq", "5:20", "--yes")
@@ -306,7 +263,7 @@ def test_neither_a_replay_nor_a_late_backfill_moves_a_row_back(
     )
     (title,) = [one for one in sheet.book.titles() if "replay" in one]
     sheet.daemon.until(lambda: rows(sheet.book, title), "its rows", 60)
-    sheet.daemon.until(lambda: done(sheet.daemon), "the replay to end", 60)
+    sheet.daemon.until(lambda: are_jobs_done(sheet.daemon), "the replay to end", 60)
     assert [row["seq"] for row in rows(sheet.book, title)] == list(range(5, 21))
 
     sheet.daemon.stop()
@@ -322,9 +279,3 @@ def test_neither_a_replay_nor_a_late_backfill_moves_a_row_back(
     sheet.settle()
     assert rows(sheet.book, "latest") == before["latest"]
     sheet.is_right()
-
-
-def done(daemon: Daemon) -> bool:
-    with suppress(ConnectionRefusedError):
-        return all(job["state"] == "done" for job in daemon.status()["jobs"])
-    return False
