@@ -11,6 +11,8 @@ from msgspec import Struct
 from fleetd.store.stats import Hourly, Scope, first_after
 from fleetd.store.totals import HOUR_MS
 
+WHOLE = "whole:"  # what is kept of sinks that began with the first event of all
+IS_WHOLE = "SELECT 1 FROM kept WHERE name = ?"
 FIRST_HOUR = "SELECT min(hour) FROM totals WHERE scope = ?"
 PASSED = ("delivered", "skipped", "dead", "dropped", "not_taken")
 READ = ("normalized", "empty", "dead", "dropped")
@@ -48,7 +50,8 @@ def reaches(
     """For each sink with a place in the log, the hours that must balance."""
     found = {}
     for sink in sinks:
-        first = db.execute(FIRST_HOUR, (sink.id,)).get
+        whole = db.execute(IS_WHOLE, (f"{WHOLE}{sink.name}",)).get
+        first = -1 if whole else db.execute(FIRST_HOUR, (sink.id,)).get
         lanes = [lane for lane in (0, 1) if (sink.id, lane) in cursors]
         ahead = [first_after(db, cursors[sink.id, lane][0], lane) for lane in lanes]
         edges = [one[1] // HOUR_MS for one in ahead if one]

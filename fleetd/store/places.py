@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from fleetd.errors import ConfigError
 from fleetd.event import NORMAL, SAFETY
+from fleetd.store.balance import WHOLE
 from fleetd.store.counting import Names, count_waiting
 from fleetd.store.jobs import ChangeJob
 from fleetd.store.log import Tx
@@ -27,6 +28,8 @@ DROP_CURSORS = "DELETE FROM cursors WHERE sink = ?"
 DROP_MARKS = "DELETE FROM bookmarks WHERE source = ?"
 UNENDED = "SELECT id FROM jobs WHERE target = ? AND kind = ? AND state IN ('running', 'paused')"
 RENAME = "UPDATE names SET name = ? WHERE id = ?"
+ANY_STORED = "SELECT 1 FROM sums WHERE outcome = 'stored' LIMIT 1"
+FIRST = "SELECT min(seq) FROM events"
 LANES = (NORMAL, SAFETY)
 UNCOUNTED = -1  # what waits is not known: the sink was not in the file for a while
 
@@ -73,6 +76,8 @@ class Place(Struct, frozen=True):
     def _one(self, tx: Tx, name: str, place: SinkPlace, lane: int) -> None:
         sink, words = tx.log.scope("sink", name), fingerprint(place.taking)
         row = tx.db.execute(CURSOR, (sink, lane)).get
+        if row is None and self._begins_whole(tx, place):
+            Keep(f"{WHOLE}{name}", {"yes": True}).apply(tx)
         seq, waiting, under = row or (first_of(place, self.asof), UNCOUNTED, "")
         if under != words or waiting == UNCOUNTED or (name, lane) in self.counted:
             waiting = self._waiting(tx, name, place, lane, seq)
@@ -81,6 +86,12 @@ class Place(Struct, frozen=True):
                 "taking": words,
             })  # fmt: skip
         tx.put(name, lane, seq, waiting)
+
+    def _begins_whole(self, tx: Tx, place: SinkPlace) -> bool:
+        """Whether a new sink will pass every event there ever was."""
+        if tx.db.execute(ANY_STORED).get is None:
+            return True
+        return not first_of(place, self.asof) and tx.db.execute(FIRST).get == 1
 
     def _waiting(self, tx: Tx, name: str, place: SinkPlace, lane: int, seq: int) -> int:
         """What was counted outside, less what was decided since, plus what has come."""

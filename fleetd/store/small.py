@@ -20,7 +20,7 @@ RETARGET = "UPDATE jobs SET target = ? WHERE target = ? AND kind = ? RETURNING i
 KEPT_OF = (  # `word:NAME` and `word:NAME/more`
     "SELECT name, value FROM kept WHERE name GLOB '*:' || ? OR name GLOB '*:' || ? || '/*'"
 )
-NOT_OF = {"source": {"sink", "heard"}, "sink": {"source", "heard"}}
+NOT_OF = {"source": {"sink", "heard", "whole"}, "sink": {"source", "heard"}}
 KEEP = "INSERT OR REPLACE INTO kept(name, value) VALUES (?, ?)"
 DROP = "DELETE FROM kept WHERE name = ?"
 BEAT = "INSERT OR REPLACE INTO minutes(minute, state) VALUES (?, ?)"

@@ -189,6 +189,25 @@ async def test_a_forgotten_sink_begins_anew_and_one_in_use_is_not_forgotten(
         assert store.waiting("ops", 0) == 1
 
 
+async def test_a_sink_that_saw_the_first_event_must_balance_from_its_hour_on(
+    autojump_clock, tmp_path, world
+):
+    later = {**ALL, "later": SinkPlace(Taking(), "now")}
+    async with opened(tmp_path, world) as store:
+        await put(store, fix(1), fix(2))
+        await drain(store)
+        await store.register_sinks(later)
+        await put(store, fix(3))
+        await drain(store)
+        await drain(store, "later")
+        assert await imbalances(store) == []
+        store.log.db.execute("DELETE FROM totals WHERE outcome = 'delivered'")
+
+        assert await imbalances(store) == [
+            "ops: deliveries: 3 came and 0 are accounted"
+        ]
+
+
 async def test_skipping_far_goes_in_short_steps_and_counts_each_event_once(
     autojump_clock, tmp_path, world
 ):
