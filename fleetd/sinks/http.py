@@ -1,7 +1,10 @@
 """Any HTTP endpoint that takes JSON: batches by count, bytes and age, signed if asked.
 
 A repeat is the same body under the same `Idempotency-Key`: harmless where the far side
-remembers keys, or upserts by (`source`, `id`). Else a repeat is a second copy.
+remembers keys, or upserts by (`source`, `id`). Else a repeat is a second copy. After a
+crash the requests of its last moment come again (those under way and three more), and a
+batch that got no answer five times is halved: their events may then come cut otherwise,
+under other keys, and only (`source`, `id`) tells them.
 """
 
 from __future__ import annotations
