@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from fleetd import providers
 from fleetd.errors import PayloadError
 from fleetd.providers.contract import Turn
-from fleetd.tasks.poll.mend import mended, shallow
+from fleetd.tasks.poll.mend import mended, shallow, unpacked
 from fleetd.tasks.poll.page import read
+from fleetd.web import Request
 from tests.conftest import MORNING
 from tests.polling import FIXES, Far, fix, page, polled
 
@@ -120,3 +121,45 @@ def test_one_record_that_nests_without_end_is_set_aside_alone(vendor, levels):
     assert [one.body for one in found.records][::2] == [plain % 1, plain % 3]
     with pytest.raises(PayloadError, match="nested deeper"):
         list(provider.normalize[found.records[1].feed](found.records[1].body))
+
+
+PUSHED = {
+    "samsara": b'{"eventId":"1","eventType":"AlertIncident","eventTime":"2026-05-12T14:00:00Z","data":{"x":%b}}',
+    "motive": b'[{"action":"engine_toggle_event","id":1},{"action":"new","id":2,"x":%b}]',
+    "loconav": b'{"id":1,"kind":"CrashAlert","vehicle_number":"K","event_time":"2026-03-02T09:14:05Z","x":%b}',
+    "verizon": b'{"vehicleNumber":"T","updateUTC":"2026-11-20T14:03:22Z","latitude":1,"longitude":2,"x":%b}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("vendor", PUSHED)
+@pytest.mark.parametrize("odd", [rb'"SOS \ud83d"', b'"two\nlines"', b"NaN"])
+def test_a_pushed_text_cut_in_an_emoji_is_no_reason_to_miss_the_event(vendor, odd):
+    provider = providers.load(vendor)
+    sent = Request("POST", "/", "", {}, PUSHED[vendor] % odd, "")
+    found = unpacked(provider.webhook, sent)
+    events = [
+        one
+        for record in found.records
+        for one in provider.normalize[record.feed](record.body)
+    ]
+
+    assert len(events) == (2 if vendor == "motive" else 1)
+
+
+def test_in_a_pushed_list_only_what_nests_without_end_is_set_aside():
+    provider = providers.load("motive")
+    body = PUSHED["motive"] % nest(20_000).encode()
+    found = unpacked(provider.webhook, Request("POST", "/", "", {}, body, ""))
+    first, deep = (provider.normalize[one.feed](one.body) for one in found.records)
+
+    assert next(iter(first)).kind == "engine"
+    with pytest.raises(PayloadError, match="nested deeper"):
+        list(deep)
+
+
+@pytest.mark.parametrize("body", [b"{", b"\n{]", b"", b"{\xff"])
+def test_what_is_not_json_at_all_stays_a_payload_error(body):
+    provider = providers.load("samsara")
+
+    with pytest.raises(PayloadError):
+        unpacked(provider.webhook, Request("POST", "/", "", {}, body, ""))

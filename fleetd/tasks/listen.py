@@ -28,6 +28,7 @@ from fleetd.store.totals import HOUR_MS
 from fleetd.tasks.errands import Errands
 from fleetd.tasks.intake import Arrival, cleaned, dead_whole, take_in
 from fleetd.tasks.poll.accounts import way_of
+from fleetd.tasks.poll.mend import unpacked
 from fleetd.tasks.probes import FOREIGN, HEADER, Probes
 from fleetd.web import Request, Response
 from fleetd.world import World
@@ -273,7 +274,7 @@ class Reception:
         )
         assert gate.provider.webhook is not None
         try:
-            split = gate.provider.webhook.unpack(request)
+            split = unpacked(gate.provider.webhook, request)
         except PayloadError as bad:
             return dead_whole(arrival, "webhook", request.body, str(bad), raw)
         return take_in(

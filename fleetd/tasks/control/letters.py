@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from fleetd.errors import PayloadError, SignatureError, UsageError
 from fleetd.event import Record, millis
-from fleetd.providers.contract import Provider, Unpacked
+from fleetd.providers.contract import Provider
 from fleetd.store import Append, Raw
 from fleetd.store import dead as store_dead
 from fleetd.store.dead import Again, Doubted, Drop, Forget, Letter
@@ -18,6 +18,7 @@ from fleetd.tasks.control import pages
 from fleetd.tasks.control.order import Order, known
 from fleetd.tasks.control.pages import PAGES
 from fleetd.tasks.intake import Arrival, dead_whole, take_in
+from fleetd.tasks.poll.mend import unpacked
 from fleetd.web import Request
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _split(provider: Provider, letter: Letter) -> tuple[list[Record], int]:
         return [Record(letter.feed, letter.body)], 0
     if provider.webhook is None:
         raise PayloadError(f"{provider.name} sends no webhooks")
-    split: Unpacked = provider.webhook.unpack(_request({}, letter.body))
+    split = unpacked(provider.webhook, _request({}, letter.body))
     return list(split.records), split.empty
 
 
@@ -189,7 +190,7 @@ async def readmit(board: Board, doubted: Doubted) -> bool:
     )  # fmt: skip
     arrival = _arrival(board, doubted.source, provider, now)
     try:
-        split = provider.webhook.unpack(request)
+        split = unpacked(provider.webhook, request)
         append = take_in(
             arrival, split.records, board.store.directory, raw=raw, empty=split.empty
         )

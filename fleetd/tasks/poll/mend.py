@@ -5,6 +5,12 @@ from __future__ import annotations
 import re
 from codecs import BOM_UTF8
 
+from msgspec.structs import replace
+
+from fleetd.errors import PayloadError
+from fleetd.providers.contract import Unpacked, Webhook
+from fleetd.web import Request
+
 ESCAPE = re.compile(
     rb"\\(?:(?P<pair>u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     rb"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -15,6 +21,20 @@ NO_NUMBER = re.compile(rb"(?<=[:\[,\s])[+-]?(?:NaN|Infinity)(?=[\s,\]}])")
 UNKNOWN = rb"\ufffd"
 DEEPEST = 60  # levels that stay: more than any record may have, fewer than can be read
 TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+def unpacked(webhook: Webhook, request: Request) -> Unpacked:
+    """What a pushed body holds; where it is almost JSON, once that is put right."""
+    try:
+        return webhook.unpack(request)
+    except PayloadError as bad:
+        better = mended(shallow(request.body) if too_deep(bad) else request.body)
+        if better == request.body:
+            raise
+        try:
+            return webhook.unpack(replace(request, body=better))
+        except PayloadError:
+            raise bad from None
 
 
 def too_deep(fault: BaseException | None) -> bool:
