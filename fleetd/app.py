@@ -60,6 +60,7 @@ class Daemon:
         self._metrics = Metrics()  # of the process: a reload changes no count
         self._started_ms = millis(world.now())
         self._changed = trio.Event()
+        self._board: Board | None = None
         self.ready = trio.Event()
 
     async def run(self) -> None:
@@ -83,6 +84,7 @@ class Daemon:
                         self._house, store, world, clock, self._started_ms,
                         self._metrics, budgets,
                     )  # fmt: skip
+                    self._board = life.board
                     await life.live(self._sockets, self._changed, self.ready)
             finally:
                 await self._sockets.close()
@@ -96,6 +98,11 @@ class Daemon:
         await self._sockets.need(house)
         self._next = house
         self._changed.set()
+
+    def refused(self, why: str) -> None:
+        """Say in status what is wrong with the file, until a better one is taken."""
+        if self._board is not None:
+            self._board.refused_config = why
 
     def stop(self) -> None:
         """Stop accepting, answer what is in flight, finish held batches, end."""

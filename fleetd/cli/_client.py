@@ -260,7 +260,7 @@ def masked(house: House) -> House:
 def reader(house: House) -> Remote | Local:
     """Whoever can tell: the daemon if one runs, else the log itself."""
     try:
-        found = by_socket(house) or by_port(house)
+        found = by_socket(house.daemon.data) or by_port(house)
     except Blocked as bad:
         found = by_port(house)
         if found is None:
@@ -271,7 +271,7 @@ def reader(house: House) -> Remote | Local:
 def changer(house: House) -> Remote:
     """The daemon's control socket, or `UnreachableError`: changing needs it."""
     try:
-        found = by_socket(house)
+        found = by_socket(house.daemon.data)
     except Blocked as bad:
         raise UnreachableError(str(bad)) from bad
     if found is None:
@@ -296,9 +296,17 @@ def unless_held(house: House, found: Any) -> Any:
     return found
 
 
-def by_socket(house: House) -> Remote | None:
+def despite(given: Path | None) -> Remote | None:
+    """A daemon that goes on though its file is wrong by now: a reload changed nothing."""
+    with suppress(ConfigError, Blocked):
+        folder = config.data_of(config.find(given))
+        return by_socket(folder) if folder else None
+    return None
+
+
+def by_socket(folder: Path) -> Remote | None:
     """The control socket, if somebody answers there; `Blocked` where we may not ask."""
-    path = house.daemon.data / "control.sock"
+    path = folder / "control.sock"
     line = UnixConnection(path, PATIENCE)
     try:
         line.connect()

@@ -128,6 +128,7 @@ async def _reload(daemon: Daemon, reread: partial[config.House]) -> None:
         await daemon.reload(house)
     except ConfigError as bad:
         logger.error("config_refused", why=str(bad))  # noqa: TRY400  no traceback
+        daemon.refused(str(bad))
         systemd.notify("READY=1")
         return
     logs.setup(house.daemon.log_level, house.daemon.log_format)

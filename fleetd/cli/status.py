@@ -6,6 +6,7 @@ Exit 0 healthy or degraded, 1 unhealthy, 69 stopped (then it is read from the lo
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,7 +17,8 @@ from fleetd import config
 from fleetd.cli import _client, _show
 from fleetd.cli._show import ago, apart, many, size, span
 from fleetd.cli.jobs import said
-from fleetd.errors import FleetdError, UsageError
+from fleetd.errors import ConfigError, FleetdError, UsageError
+from fleetd.masking import MASK
 from fleetd.tasks.report.shape import Document
 
 EXITS = {"healthy": 0, "degraded": 0, "unhealthy": 1, "stopped": 69}
@@ -37,13 +39,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(chosen: argparse.Namespace) -> int:
-    house = config.load(chosen.config)
+    try:
+        house = config.load(chosen.config)
+    except ConfigError as bad:
+        return anyway(chosen, bad)
     if chosen.watch and (chosen.json or not _show.on_terminal()):
         raise UsageError("--watch redraws a terminal; without one, ask again by hand")
     if chosen.watch:
         return watch(house)
-    doc = _client.reader(house).status()
-    if chosen.json:
+    return tell(_client.reader(house).status(), as_json=chosen.json)
+
+
+def anyway(chosen: argparse.Namespace, bad: ConfigError) -> int:
+    """The file is wrong; a daemon that runs goes on as before, and can be asked."""
+    remote = None if chosen.watch else _client.despite(chosen.config)
+    if remote is None:
+        raise bad
+    sys.stderr.write(f"fleetd: {MASK.mask(str(bad))}\n")
+    return tell(remote.status(), as_json=chosen.json)
+
+
+def tell(doc: Document, *, as_json: bool) -> int:
+    if as_json:
         _show.document(doc)
     else:
         draw(doc)
@@ -165,6 +182,8 @@ def rest(doc: Document) -> Iterator[str]:
     yield from drift(doc)
     yield from quiet(doc)
     yield from log(doc)
+    for line in doc.config_refused.splitlines():
+        yield f"config    not taken, fleetd goes on as before: {line}"
     if doc.clock.state != "ok":
         yield f"clock     {doc.clock.state}: {doc.clock.why}"
     for job in doc.jobs:

@@ -117,6 +117,9 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> H
         with path.open("rb") as file:
             body = file.read(LARGEST + 1)
         text = body.decode("utf-8-sig")
+    except PermissionError as bad:
+        advice = "the user that runs fleetd has to read it (chgrp fleetd, chmod 640)"
+        raise ConfigError(f"{path}: {bad.strerror}; {advice}") from bad
     except OSError as bad:
         raise ConfigError(f"{path}: {bad.strerror}") from bad
     except UnicodeDecodeError as bad:
@@ -136,6 +139,15 @@ def find(given: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
         if path.exists():
             return path.absolute()
     raise ConfigError(f"no fleetd.toml here and no {SYSTEM}; `fleetd init` writes one")
+
+
+def data_of(path: Path) -> Path | None:
+    """The data folder that a file names, whatever else is wrong in it."""
+    try:
+        values = tomllib.loads(path.read_text("utf-8-sig"))
+        return path.parent / Path(values["daemon"]["data"]).expanduser()
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
 
 
 def parse(text: str, path: Path) -> House:

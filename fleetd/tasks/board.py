@@ -82,6 +82,7 @@ class Board:
         self.credentials: Mapping[str, Credential] = {}  # of the sources that poll
         self.received: dict[str, int] = {}
         self.taken: dict[str, int] = {}
+        self.refused_config = ""  # what was wrong with the file at the last reload
         self._samples: deque[Sample] = deque(maxlen=WINDOW + 1)
         self._disk: list[tuple[int, int]] = []
 
@@ -159,6 +160,7 @@ class Board:
             aside=store.aside,
             crowded=frozenset(store.crowded),
             warnings=tuple(store.warnings),
+            refused_config=self.refused_config,
         )
 
     def _gone(self, source: str, vehicle: str) -> bool:

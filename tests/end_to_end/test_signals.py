@@ -62,3 +62,19 @@ def test_a_reload_is_never_told_to_systemd_as_a_stop(make, tmp_path):
         daemon.signal(signal.SIGTERM)
         assert heard("STOPPING=1") == ["STOPPING=1"]
         assert daemon.ended() == 0
+
+
+def test_a_file_that_was_not_taken_is_said_until_a_better_one_is(make):
+    daemon: Fleetd = make().begin()
+    good = daemon.file.read_text()
+    daemon.write(good + "\n[webhook]\n")
+    daemon.reload("config_refused")
+    shown = daemon.run("status")
+    daemon.write(good)
+    before = daemon.status()["config_refused"]
+    daemon.reload()
+    daemon.until(lambda: not daemon.status()["config_refused"], "it to be forgotten")
+
+    assert "webhook: no such key" in shown.stderr
+    assert "not taken, fleetd goes on as before" in shown.stdout
+    assert "did you mean `webhooks`?" in before

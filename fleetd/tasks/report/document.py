@@ -75,6 +75,7 @@ class Live(Struct, frozen=True, kw_only=True):
     aside: str = ""
     crowded: frozenset[tuple[str, str]] = frozenset()  # too many dead letters
     warnings: tuple[str, ...] = ()  # of sinks about to lose what they hold
+    refused_config: str = ""
 
 
 class Rows(Struct, frozen=True):
@@ -133,6 +134,7 @@ def document(house: House, live: Live, rows: Rows) -> Document:
         version=__version__,
         pid=live.pid,
         config=str(house.path),
+        config_refused=live.refused_config,
         started_at=_at(live.started_ms),
         now=stamp(live.now) or "",
         clock=live.clock,

@@ -138,3 +138,4 @@ class Document(Struct, frozen=True):
     sinks: dict[str, SinkDoc]
     tasks: dict[str, TaskDoc]
     jobs: list[JobDoc]
+    config_refused: str = ""  # why the file was not taken at the last reload
