@@ -130,7 +130,7 @@ def test_a_leaf_without_a_time_is_as_old_as_the_youngest():
 
 @pytest.mark.parametrize(
     ("said", "state"),
-    [("1", "On"), ("0", "Off"), ("ON", "On"), ("off", "Off"), (True, "On"), (0, "Off"),
+    [("1", "On"), (1.0, "On"), ("0", "Off"), ("ON", "On"), ("off", "Off"), (True, "On"), (0, "Off"),
      ("", None), ("unknown", None), (None, None)],
 )  # fmt: skip
 def test_the_ignition_is_told_in_many_ways(said, state):

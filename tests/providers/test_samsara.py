@@ -347,6 +347,19 @@ def test_the_generation_is_chosen_by_the_bodys_keys():
     )
 
 
+def test_a_list_of_bodies_is_as_many_and_one_that_is_none_spoils_only_itself():
+    bodies = [
+        b'{"eventType":"Ping"}',
+        b'{"eventType":"New","data":{}}',
+        b"7",
+        b'{"x":"\xff"}',
+    ]
+    found = PROVIDER.webhook.unpack(post(b"[%b]" % b",".join(bodies)))
+
+    assert [one.body for one in found.records] == bodies[1:]
+    assert found.empty == 1
+
+
 @pytest.mark.parametrize("kind", ["Ping", "ping", " PING "])
 def test_a_ping_is_empty_in_either_generation(kind):
     for body in (

@@ -141,6 +141,7 @@ def heading(degrees: float | None) -> float | None:
 
 def state(said: object) -> State | None:
     """The ignition in our words, from text, number or truth."""
+    said = reading.ident(said) if isinstance(said, float) else said  # 1.0 is a 1
     return None if said is None else IGNITION.get(str(said).strip().lower())
 
 

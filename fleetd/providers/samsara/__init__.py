@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import ClassVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from fleetd.errors import ConfigError, PayloadError, SignatureError
 from fleetd.event import AnyEvent, Other, Record
@@ -94,20 +95,45 @@ class Head(Struct, frozen=True, rename={"type": "eventType"}):
 
 
 _head = msgspec.json.Decoder(Head).decode
+_items = msgspec.json.Decoder(list[Raw]).decode
 
 
 def unpack(request: Request) -> Unpacked:
-    """One body, one record; a ping from the dashboard says nothing."""
+    """One body, one record; a ping from the dashboard says nothing.
+
+    A list of them is taken too, though none was ever seen.
+    """
+    body = request.body
+    if body.lstrip()[:1] != b"[":
+        says = not ping(body)
+        return Unpacked([Record("webhook", body)] if says else (), empty=not says)
     try:
-        kind = _head(request.body).type
+        items = [bytes(one) for one in _items(body)]
+    except UNREADABLE as bad:
+        raise PayloadError(f"not JSON: {short(bad)}") from bad
+    if not any(one.strip(b"{} \r\n\t") for one in items if one[:1] == b"{"):
+        raise PayloadError("not a JSON object, and no list of them")
+    told = [Record("webhook", one) for one in items if not silent(one)]
+    return Unpacked(told, empty=len(items) - len(told))
+
+
+def silent(item: bytes) -> bool:
+    """The same of one of many; what cannot be read is for its normalizer to complain of."""
+    with suppress(PayloadError):
+        return ping(item)
+    return False
+
+
+def ping(body: bytes) -> bool:
+    """Whether it is the test that the dashboard sends."""
+    try:
+        kind = _head(body).type
     except msgspec.ValidationError:
         kind = None
     except UNREADABLE as bad:
         raise PayloadError(f"not JSON: {short(bad)}") from bad
-    kind = kind or words(loads(request.body), "eventType")
-    if kind and kind.strip().lower() == "ping":
-        return Unpacked((), empty=1)
-    return Unpacked([Record("webhook", request.body)])
+    kind = kind or words(loads(body), "eventType") or ""
+    return kind.strip().lower() == "ping"
 
 
 def webhook(body: bytes) -> Iterator[AnyEvent]:
