@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -125,9 +126,7 @@ class Board:
         """All of it at this moment."""
         store, now = self.store, self.world.now()
         names = (*self.house.sources, *self.house.sinks)
-        pairs = [
-            (sink, lane) for sink in self.house.sinks for lane in range(len(LANES))
-        ]
+        pairs = [*product(self.house.sinks, range(len(LANES)))]
         p99 = self.metrics.commit.quantile(0.99)
         return Live(
             now=now,
