@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, settings
 
+from fleetd.masking import GRANTS, MASK
 from fleetd.world import World, inline
 from tests.postgres import Postgres
 
@@ -66,6 +68,17 @@ def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         return
     with TemporaryDirectory(dir=MEMORY, prefix="fleetd-tests-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    """A test's secrets end with it: every next one would be masked for all of them."""
+    kept = set(MASK._lasting), {key: deque(of) for key, of in MASK._passing.items()}
+    yield
+    if kept != (MASK._lasting, MASK._passing):
+        MASK._lasting = kept[0]
+        MASK._passing = {key: deque(of, GRANTS) for key, of in kept[1].items()}
+        MASK._settle()
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ from fleetd.event import (
 )
 from fleetd.providers.contract import Provider, Webhook
 from fleetd.web import Request
+from tests.tries import tries
 
 HERE = Path(__file__).parent / "providers"
 SAMPLES = sorted(
@@ -42,7 +43,7 @@ VECTORS = [
     for path in sorted(HERE.glob("*/signatures.json"))
     for vector in json.loads(path.read_bytes())["vectors"]
 ]
-few = settings(max_examples=120, deadline=None)
+few = settings(max_examples=tries(120), deadline=None)
 
 
 def post(body: bytes, headers: dict[str, str] | None = None) -> Request:
@@ -311,14 +312,14 @@ def test_any_bytes_are_records_or_empty_or_a_payload_error(vendor, body):
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=tries(400), deadline=None)
 @given(value=ANY)
 def test_any_json_is_records_or_empty_or_a_payload_error(vendor, value):
     taken(vendor, json.dumps(value).encode())
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=tries(800), deadline=None)
 @given(data=st.data())
 def test_a_sample_with_anything_changed_is_read_or_set_aside_whole(vendor, data):
     samples = [path for path in SAMPLES if path.parent.name == vendor]

@@ -19,6 +19,7 @@ from fleetd.providers import load
 from fleetd.providers.contract import Provider
 from fleetd.providers.generic import MOST_ITEMS, PROVIDER, Settings, configured
 from fleetd.web import Request
+from tests.tries import tries
 
 NOW = datetime(2026, 11, 21, 22, 5, 3, tzinfo=UTC)
 SECONDS = "1795298703"
@@ -428,13 +429,13 @@ def hold(provider: Provider, body: bytes) -> None:
             assert tag_of(event)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(keys=full, value=values)
 def test_whatever_json_arrives_is_an_event_or_a_payload_error(keys, value):
     hold(made(**keys), json.dumps(value).encode())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(200), deadline=None)
 @given(
     keys=full,
     body=st.binary(max_size=60)
@@ -444,7 +445,7 @@ def test_whatever_bytes_arrive_are_an_event_or_a_payload_error(keys, body):
     hold(made(**keys), body)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(path=st.text(alphabet="$.[]'\"ab0*?é ", max_size=20))
 def test_a_path_is_read_or_refused_and_never_anything_else(path):
     try:
@@ -454,7 +455,7 @@ def test_a_path_is_read_or_refused_and_never_anything_else(path):
     assert only(provider, {"a": 1}).id
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tries(100), deadline=None)
 @given(depth=st.integers(1, 3000))
 def test_a_record_nested_without_end_is_a_payload_error(depth):
     body = b'{"a":' * depth + b"1" + b"}" * depth

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fleetd.web import serve_stream
 from fleetd.web.head import read_head
 from fleetd.web.messages import RefusedError
+from tests.tries import tries
 from tests.web_client import ENOUGH, Memory, everything
 
 TCHAR = string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~"
@@ -138,7 +139,7 @@ def target_as_we_tell_it(target):
     return f"{path}?{query}" if query else path
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(asked=st.lists(requests(), min_size=1, max_size=3), data=st.data())
 def test_split_anywhere_every_request_is_read_as_h11_and_llhttp_read_it(asked, data):
     parts = [serialized(*one) for one in asked]
@@ -191,7 +192,7 @@ junk = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=tries(500), deadline=None)
 @given(middle=st.lists(junk, max_size=8).map(b"".join))
 def test_no_head_is_taken_that_llhttp_refuses(middle):
     head = b"GET / HTTP/1.1\r\nHost: a\r\n" + middle + b"\r\n\r\n"
@@ -206,7 +207,7 @@ def test_no_head_is_taken_that_llhttp_refuses(middle):
     assert joined(seen.headers) == taken.headers
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=tries(500), deadline=None)
 @given(data=st.binary(max_size=400) | st.lists(junk, max_size=30).map(b"".join))
 def test_no_bytes_whatever_break_the_server(data):
     memory = Memory()

@@ -14,6 +14,7 @@ from fleetd.errors import (
 from fleetd.providers.contract import Ask, Feed, Turn
 from fleetd.providers.geotab import Settings, configured
 from tests.test_every_provider import told
+from tests.tries import tries
 
 HERE = Path(__file__).parent / "geotab"
 SAMPLES = sorted(
@@ -29,7 +30,7 @@ FIRST = Turn(NOW)
 SOURCE = Settings(database="acme_haul", user="fleetd-service@acme.test")
 GEOTAB = configured(SOURCE)
 FEEDS = {feed.name: feed for feed in GEOTAB.feeds}
-few = settings(max_examples=200, deadline=None)
+few = settings(max_examples=tries(200), deadline=None)
 
 
 def asked(feed: Feed, turn: Turn) -> Ask:

@@ -14,12 +14,13 @@ from fleetd.providers.loconav import PROVIDER, Settings, configured
 from fleetd.providers.loconav import unpack as split
 from fleetd.web import Request
 from fleetd.when import Zone
+from tests.tries import tries
 
 HERE = Path(__file__).parent / "loconav"
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 FEEDS = {feed.name: feed for feed in PROVIDER.feeds}
 LAGOS = configured(Settings(zone=Zone("Africa/Lagos")))
-few = settings(max_examples=150, deadline=None)
+few = settings(max_examples=tries(150), deadline=None)
 
 
 def post(body: bytes) -> Request:

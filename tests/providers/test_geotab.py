@@ -32,6 +32,7 @@ from tests.providers.geotab_client import (
     turn_of,
 )
 from tests.test_every_provider import ANY, assert_short, changed, sound
+from tests.tries import tries
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -243,7 +244,7 @@ def test_any_json_as_a_record_is_events_or_a_payload_error(name, value):
     swallow(name, json.dumps({"result": result}).encode(), turn_of(name))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=tries(1500), deadline=None)
 @given(data=st.data())
 def test_a_sample_with_anything_changed_is_read_or_set_aside(data):
     path = data.draw(st.sampled_from(READABLE))

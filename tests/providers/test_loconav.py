@@ -35,6 +35,7 @@ from tests.providers.loconav_said import (
     post,
 )
 from tests.test_every_provider import assert_short, sound, told
+from tests.tries import tries
 
 SAMPLES = sorted(
     path
@@ -346,7 +347,7 @@ SCRAPS = st.recursive(
 
 @pytest.mark.parametrize("feed", sorted(set(PROVIDER.normalize)))
 @given(value=SCRAPS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 def test_any_record_is_events_that_can_be_kept_or_a_payload_error(feed, value):
     check(feed, json.dumps(value).encode())
 
@@ -371,7 +372,7 @@ def check(feed: str, body: bytes) -> None:
 
 @pytest.mark.parametrize("name", sorted(FEEDS))
 @given(value=SCRAPS | st.binary(max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(200), deadline=None)
 def test_any_answer_is_a_page_or_a_payload_error(name, value):
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
     try:

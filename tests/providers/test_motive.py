@@ -17,6 +17,7 @@ from fleetd.providers import reading
 from fleetd.providers.motive import PROVIDER, unpack
 from fleetd.providers.motive.positions import lenient, position
 from fleetd.web import Request
+from tests.tries import tries
 
 UNIT = {
     "id": 2060101,
@@ -302,7 +303,7 @@ numbers = st.none() | st.floats(-1e9, 1e9) | st.integers(-(10**6), 10**6)
 words = st.none() | st.text(max_size=12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(
     st.fixed_dictionaries(
         {},

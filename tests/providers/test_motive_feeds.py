@@ -23,6 +23,7 @@ from fleetd.providers.motive.feeds import day
 from fleetd.providers.motive.paging import Walk, token_of, walk_of
 from fleetd.providers.windows import Window, written
 from tests.test_every_provider import assert_short, changed, sound
+from tests.tries import tries
 
 HERE = Path(__file__).parent / "motive"
 NOW = datetime(2026, 5, 12, 20, tzinfo=UTC)
@@ -34,7 +35,7 @@ SAMPLES = sorted(
     if not path.name.endswith(".events.json") and path.stem.partition("_")[0] in FEEDS
 )
 WHOLE = {"vehicles", "drivers", "places", "locations", "faults"}
-few = settings(max_examples=150, deadline=None)
+few = settings(max_examples=tries(150), deadline=None)
 
 
 def turn_of(feed: str, page: int = 1, **more: Any) -> Turn:

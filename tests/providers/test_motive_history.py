@@ -14,6 +14,7 @@ from fleetd.errors import PayloadError
 from fleetd.providers.contract import Page, Turn
 from fleetd.providers.motive import PROVIDER
 from fleetd.providers.motive.history import OLDEST, place_of
+from tests.tries import tries
 
 FEED = next(feed for feed in PROVIDER.feeds if feed.name == "positions")
 NOW = datetime(2026, 5, 12, 20, tzinfo=UTC)
@@ -247,7 +248,7 @@ def test_a_bookmark_that_cannot_be_read_begins_anew(bookmark):
     assert ask.params["end_date"] == "2026-05-12"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tries(150), deadline=None)
 @given(data=st.data())
 def test_whenever_points_arrive_within_a_day_each_one_is_taken(data):
     truck = Truck()

@@ -32,6 +32,7 @@ from tests.providers.samsara_pages import (
     turned,
 )
 from tests.test_every_provider import ANY, assert_short, changed, sound
+from tests.tries import tries
 
 UNIT = {
     "id": "281474979112001",
@@ -230,7 +231,7 @@ READABLE = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=tries(400), deadline=None)
 @given(fix=READABLE, name=st.none() | st.text(max_size=9), vin=st.text(max_size=18))
 def test_the_quick_way_and_the_careful_way_agree(fix, name, vin):
     told = {**UNIT, "name": name, "externalIds": {"samsara.vin": vin}, "gps": fix}
@@ -445,7 +446,7 @@ def test_any_bytes_are_a_page_or_a_payload_error(name, body):
 
 
 @pytest.mark.parametrize("name", FEEDS)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=tries(120), deadline=None)
 @given(value=ANY)
 def test_any_record_is_read_or_set_aside_alone(name, value):
     taken(name, page(value))
@@ -453,7 +454,7 @@ def test_any_record_is_read_or_set_aside_alone(name, value):
     taken(name, page({"driver": value, "hosLogs": [value], "violations": [value]}))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=tries(500), deadline=None)
 @given(data=st.data())
 def test_a_page_with_anything_changed_is_read_or_set_aside_whole(data):
     path = data.draw(st.sampled_from(SAMPLES))

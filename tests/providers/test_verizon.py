@@ -28,6 +28,7 @@ from fleetd.providers.verizon import PROVIDER, Settings, configured
 from fleetd.providers.verizon.feeds import of_vehicle
 from fleetd.web import Request
 from tests.test_every_provider import ANY, assert_short, sound, told
+from tests.tries import tries
 
 HERE = Path(__file__).parent / "verizon"
 NOW = datetime(2026, 11, 20, 14, 30, tzinfo=UTC)
@@ -39,7 +40,7 @@ SAMPLES = sorted(
     for path in HERE.glob("*.json")
     if not path.name.startswith("webhook_") and not path.name.endswith(".events.json")
 )
-few = settings(max_examples=150, deadline=None)
+few = settings(max_examples=tries(150), deadline=None)
 
 
 def feed_of(path: Path) -> str:
@@ -423,14 +424,14 @@ def test_an_alert_whose_direction_nobody_can_tell_stays_an_alert():
 
 
 @pytest.mark.parametrize("name", FEEDS)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=tries(120), deadline=None)
 @given(body=st.binary(max_size=200))
 def test_any_bytes_are_a_page_or_one_of_our_errors(name, body):
     taken(name, body)
 
 
 @pytest.mark.parametrize("name", FEEDS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tries(150), deadline=None)
 @given(value=ANY, wrap=st.sampled_from(["", "[", "items", "Segments", "DTCs"]))
 def test_any_json_is_a_page_or_one_of_our_errors(name, value, wrap):
     whole = [value] if wrap == "[" else {wrap: [value]} if wrap else value
@@ -438,7 +439,7 @@ def test_any_json_is_a_page_or_one_of_our_errors(name, value, wrap):
     taken(name, json.dumps(whole).encode())
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=tries(500), deadline=None)
 @given(data=st.data())
 def test_an_answer_with_anything_changed_is_read_or_set_aside_record_by_record(data):
     from tests.test_every_provider import changed

@@ -15,6 +15,7 @@ from fleetd.providers.verizon import PROVIDER
 from fleetd.providers.verizon.privacy import hide
 from tests.providers.verizon_sns import message
 from tests.test_every_provider import ANY
+from tests.tries import tries
 
 HERE = Path(__file__).parent / "verizon"
 WHERE = ("32.7791", "-96.8004", "Home Rd", "Yard")
@@ -96,7 +97,7 @@ def test_a_record_without_its_private_place_means_the_same_event(name):
         assert told[0] == told[1]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(st.binary(max_size=80), ANY)
 def test_any_bytes_come_out_again(body, value):
     for one in (

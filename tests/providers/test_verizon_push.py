@@ -25,6 +25,7 @@ from tests.providers.verizon_sns import (
     message,
     signed,
 )
+from tests.tries import tries
 
 HOOK = PROVIDER.webhook
 PROOF = [Answer(200, {}, certificate())]
@@ -173,7 +174,7 @@ def test_every_region_has_its_own_host(region):
     assert ask.host + ask.path == url
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_no_text_around_the_host_is_let_through(before, after):
     url = f"https://{before}sns.us-east-1.amazonaws.com{after}.pem"
@@ -351,7 +352,7 @@ def test_an_alert_in_a_message_is_named_by_it_where_nothing_else_names_it():
     assert event.id == NOTE["MessageId"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(200), deadline=None)
 @given(
     st.text(max_size=60) | st.binary(max_size=40).map(lambda one: one.decode("latin-1"))
 )
