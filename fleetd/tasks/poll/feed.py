@@ -67,6 +67,10 @@ class Poller:
             if self.feed.listing
             else None
         )
+        self._begun: datetime | None = None
+        self._believed: tuple[datetime, float] | None = (
+            None  # the time, and both clocks
+        )
         self._note = ""  # what there is to say of a feed that goes on
 
     async def run(self) -> None:
@@ -177,7 +181,7 @@ class Poller:
     ) -> Turn:
         now: datetime = self._now()
         if bookmark is None and since is None:
-            since = self.plan.begins(now)
+            since = self._begins(now, part)
         return Turn(
             now,
             bookmark,
@@ -195,12 +199,29 @@ class Poller:
             return None
         return self.store.bookmark(self.plan.source, self.feed.name)
 
+    def _begins(self, now: datetime, part: str) -> datetime:
+        """Where a feed begins: one that begins now stays there until its first answer."""
+        begins = self.plan.begins(now)
+        if part:  # a vehicle that turns up later begins then
+            return begins
+        self._begun = begins if self._begun is None else min(begins, self._begun)
+        return self._begun
+
     def _now(self) -> datetime:
-        """The time, as far as it is known: a clock that lost it leads no bookmark back."""
-        now = self.world.now()
+        """The time, as far as it is known: a clock that lost it leads no bookmark astray.
+
+        What was asked of a time that is not yet would never be asked again, so from
+        the last moment it was believed the other clock counts on.
+        """
+        self.clock.look()
+        now, steady = self.world.now(), self.world.steady()
         if self.clock.trusted:
+            self._believed = now, steady
             return now
-        return max(now, moment_of(self.store.received_ms))
+        if self._believed is None:
+            return max(now, moment_of(self.store.received_ms))
+        then, since = self._believed
+        return then + timedelta(seconds=steady - since)
 
     async def _took(self, taken: Taken, part: str) -> None:
         holds, name = self.credential.holds, self.feed.name
