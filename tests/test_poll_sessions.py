@@ -343,3 +343,42 @@ async def test_a_source_that_is_forgotten_leaves_no_session_behind(
         await source.store.forget("north")
 
         assert source.rows(kept) == [(0,)]
+
+
+@pytest.mark.parametrize("at", ["login", "page"])
+async def test_a_reload_in_the_middle_of_a_login_costs_one_login_more_and_nothing_else(
+    at, autojump_clock, tmp_path
+):
+    vendor = Vendor()
+    far = Far(vendor)
+    far.takes = 5.0
+    done = 1 if at == "login" else 2
+    for _ in range(2):  # the second one with everything that the first one kept
+        async with polled(tmp_path, far, *MANY, provider=SESSIONS) as source:
+            asked = len(far.asked)
+            await source.until(lambda asked=asked: len(far.asked) >= asked + done)
+            await trio.sleep(1)  # it is under way, and everybody waits for it
+    async with polled(tmp_path, far, *MANY, provider=SESSIONS) as source:
+        await source.until(lambda: ok(source))
+
+        assert far.paths().count("/login") == (3 if at == "login" else 1)
+        assert vendor.refused == 0
+        assert source.alerts() == []
+        assert not source.credential.held
+
+
+async def test_a_password_corrected_by_a_reload_is_tried_at_once(
+    autojump_clock, tmp_path
+):
+    vendor = Vendor("the-right-password")
+    far = Far(vendor)
+    async with polled(tmp_path, far, *MANY, provider=SESSIONS) as source:
+        await source.until(lambda: source.credential.held)
+    async with polled(
+        tmp_path, far, *MANY, provider=SESSIONS, token="the-right-password"
+    ) as source:
+        began = trio.current_time()
+        await source.until(lambda: ok(source))
+
+        assert trio.current_time() - began < 60
+        assert (vendor.refused, len(vendor.logins)) == (1, 2)
