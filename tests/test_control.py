@@ -81,6 +81,7 @@ async def test_forgetting_is_for_what_is_gone_from_the_file(
         (place / "told.json").write_text("{}")
     async with desk(tmp_path, world, gone) as here:
         typo = await here.say("forget", name="pagr")
+        none = await here.say("forget", name="nobody")
         done = await here.do("forget", name="pager")
         (ended,) = [one for one in here.store.jobs() if one.id == job]
         again = await here.say("forget", name="pager")
@@ -91,6 +92,7 @@ async def test_forgetting_is_for_what_is_gone_from_the_file(
         assert counted(here.store, "pager")["delivered"] == 1
         assert counted(here.store, "pager (forgotten)")["delivered"] == 1
 
+    assert none.json["error"].endswith("'nobody'; there are: pager")
     assert not place.exists()
     assert (ended.state, ended.why) == ("cancelled", "pager was forgotten")
     assert "pager (forgotten)" in again.json["error"]

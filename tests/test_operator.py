@@ -387,6 +387,16 @@ def test_on_80_columns_no_time_and_no_name_is_broken(words, running: Fleetd):
     assert re.search(r"\d\d-\d\d( \d\d:\d\d(:\d\dZ)?|  )", lines[heads + 1])
 
 
+def test_bodies_that_nobody_proved_are_told_with_what_can_be_done(running: Fleetd):
+    running.post("south", b"{}", {})
+    shown = running.run("dead").stdout
+
+    assert "south: 1 unverified bodies are kept for a day; if its secret was wrong" in (
+        shown
+    )
+    assert "fleetd dead retry --unverified south" in shown
+
+
 def test_who_finds_nothing_is_told_so(running: Fleetd):
     found = running.run("events", "--vehicle", "nobody")
     machine = running.run("events", "--vehicle", "nobody", "--json")

@@ -92,11 +92,19 @@ def listing(house: config.House, name: str, *, as_json: bool) -> int:
     else:
         print("no dead letters")
     for source, kept in page["unverified"].items():
-        print(
-            f"{source}: {kept['count']} bodies are kept as unverified; once its secret is "
-            f"right: fleetd dead retry --unverified {source}"
-        )
+        print(f"{source}: {doubted(house, source, kept['count'])}")
     return 0
+
+
+def doubted(house: config.House, source: str, count: int) -> str:
+    """What is to be done about bodies that nobody proved to be a vendor's."""
+    kept = f"{count} unverified bodies are kept for a day"
+    table = house.sources.get(source)
+    if table and table.webhook_secret:
+        return (
+            f"{kept}; if its secret was wrong: fleetd dead retry --unverified {source}"
+        )
+    return f"{kept}; they came without what its `auth` asks for and prove nothing later"
 
 
 def row_of(one: dict[str, Any]) -> list[str]:

@@ -168,7 +168,7 @@ def row_of(event: dict[str, Any]) -> Sequence[str]:
     marks = ["!"] if event["lane"] == "safety" else []
     flags = [f"({one})" for one in event["flags"]]
     return (
-        str(event["seq"]),
+        str(event["seq"] or "-"),
         short(event["received_at"]),
         event["source"],
         event["kind"],

@@ -100,7 +100,8 @@ async def forget(board: Board, order: Order) -> dict[str, Any]:
         )
     scopes = await board.store.reading(lambda reader: list(stats.scopes(reader.db)))
     sides = [one.side for one in scopes if one.name == name]
-    known(name, {one.name for one in scopes}, "source or sink that is gone")
+    there = {*house.sources, *house.sinks}
+    known(name, {one.name for one in scopes} - there, "source or sink that is gone")
     gone: dict[str, int] = await board.store.forget(name)
     place = board.store.folder / "sinks" / name  # what the sink noted for itself
     if "sink" in sides:
