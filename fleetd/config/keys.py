@@ -41,6 +41,8 @@ UNWRITTEN: Final = {  # what the code decides where the file says nothing
     "sources.NAME.lookback": "the feed's own",
     "sources.NAME.timeout": "the provider's own: 30s, Motive 90s",
     "sources.NAME.proxy": "`HTTPS_PROXY` and its like, less `NO_PROXY`",
+    "sources.NAME (sheets).columns": "by what headers are usually called",
+    "sources.NAME (sheets).key": "the column that is `id`",
     "sinks.NAME.takes": "the sink's own",
     "sinks.NAME.sources": "all",
     "sinks.NAME.vehicles": "all",

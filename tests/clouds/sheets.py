@@ -62,6 +62,7 @@ class Call(NamedTuple):
     body: Any
     write: bool
     number: int
+    query: Any
 
 
 class LostError(Exception):
@@ -189,7 +190,7 @@ class Cloud:
         write = method == "PUT" or (
             method == "POST" and not re.search(r"(ByDataFilter|:search)$", path)
         )
-        call = Call(method, path, given, write, len(self.calls))
+        call = Call(method, path, given, write, len(self.calls), query)
         self.calls.append(call)
         self._know(headers.get("Authorization", ""), write)
         self._count(write)

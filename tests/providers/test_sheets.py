@@ -590,7 +590,7 @@ async def test_a_token_that_ends_early_is_changed_once_and_nobody_is_told(
         ({"columns": {"A": "id", "B": "vehicle"}}, "columns: two of them are 'id'"),
         ({"columns": {"A": "id", "B": "phone"}}, "columns: a vehicle has no 'phone'"),
         ({"tab": " "}, "tab: a title"),
-        ({"every": 1.0}, "every: takes at least"),
+        ({"every": 0.5}, "every: takes at least"),
         ({"key": ("A", "A")}, "key: names a header twice"),
     ],
 )

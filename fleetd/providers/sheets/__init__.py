@@ -102,7 +102,7 @@ def configured(settings: Settings | None) -> Provider:
         normalize=NORMALIZE,
         feeds=(listing,),
         session=SESSION,
-        limits=Limits(per_second=0.5),  # of 60 a minute, which a sink's reads share
+        limits=Limits(per_second=1.0),  # 60 a minute
         whoami=Probe(about, whose),
         settings=Settings,
         configured=configured,
