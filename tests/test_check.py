@@ -178,6 +178,17 @@ def test_secrets_in_a_file_for_all_to_read_are_warned_of(tmp_path):
     )
 
 
+def test_a_data_folder_for_all_to_look_into_is_warned_of(tmp_path):
+    path = file(tmp_path, LEAST)
+    (tmp_path / "d").mkdir(mode=0o755)
+    loose = check.judge(config.load(path), World()).warnings
+    (tmp_path / "d").chmod(0o750)
+    tight = check.judge(config.load(path), World()).warnings
+
+    assert any("chmod 750" in one for one in loose)
+    assert not any("chmod 750" in one for one in tight)
+
+
 def test_certificates_are_opened(tmp_path):
     text = (
         LEAST

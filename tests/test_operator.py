@@ -405,6 +405,14 @@ def test_who_finds_nothing_is_told_so(running: Fleetd):
     assert (machine.stdout, machine.stderr) == ("", "")
 
 
+def test_nobody_but_the_group_reads_the_log(running: Fleetd):
+    folder = running.folder / "data"
+    modes = {one.name: one.stat().st_mode & 0o007 for one in folder.rglob("*")}
+
+    assert "log.sqlite" in modes
+    assert set(modes.values()) == {0}
+
+
 def test_a_daemon_says_where_it_listens_once_it_does(running: Fleetd):
     (ready,) = running.logged("ready")
 

@@ -179,9 +179,19 @@ def doubts(house: House) -> Iterator[str]:
         if not source.receives and not polls(source):
             keys = "`webhook_secret` (receives) and no `token` (polls)"
             yield f"sources.{name}: no {keys}: nothing can come from it"
+    if is_open(house.daemon.data):
+        yield f"daemon.data: everybody may look into {house.daemon.data}: chmod 750 it"
     plain = any(one.scheme == "plain" for _key, one in secrets.find(house))
     if plain and house.path.stat().st_mode & OTHERS:
         yield f"{house.path} holds secrets and others can read it: chmod 600 it"
+
+
+def is_open(folder: Path) -> bool:
+    """Whether more than its owner and group get into a folder that is there."""
+    try:
+        return bool(folder.stat().st_mode & 0o007)
+    except OSError:
+        return False
 
 
 def remarks(house: House) -> Iterator[str]:

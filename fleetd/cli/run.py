@@ -18,6 +18,9 @@ from fleetd.app import Daemon
 from fleetd.errors import ConfigError
 from fleetd.world import World
 
+PRIVATE = (
+    0o027  # nobody but the group reads what drivers do, whatever the folder allows
+)
 SWITCH_S = 0.0005  # how soon the log's thread gets the interpreter back after a sync
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of mallopt(3)
 LARGE = 128 << 10  # bytes
@@ -35,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(chosen: argparse.Namespace) -> int:
     """Until it is told to stop."""
     sys.setswitchinterval(SWITCH_S)
+    os.umask(PRIVATE)
     save_memory()
     house = read(chosen)
     logs.setup(house.daemon.log_level, house.daemon.log_format)
