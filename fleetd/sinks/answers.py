@@ -6,6 +6,7 @@ import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -69,7 +70,10 @@ async def ask(
     headers = {**request.pop("headers", {}), "Accept-Encoding": "identity"}
     try:
         with trio.fail_after(within):
-            async with http.stream(method, url, headers=headers, **request) as reply:
+            address = _address(url)
+            async with http.stream(
+                method, address, headers=headers, **request
+            ) as reply:
                 body = await _read(reply, most)
                 return Answer(host, reply.status_code, reply.headers, body)
     except trio.TooSlowError as bad:
@@ -77,6 +81,12 @@ async def ask(
         raise TransientError(why, counts=False, slow=True) from bad
     except (httpx.HTTPError, httpx.InvalidURL) as bad:
         raise _fault(host, bad) from None  # the request it holds has secrets in it
+
+
+@lru_cache(maxsize=16)
+def _address(url: str) -> httpx.URL:
+    """A sink has one address, or few: reading it costs as much as sending to it."""
+    return httpx.URL(url)
 
 
 def judge(
