@@ -122,6 +122,12 @@ def test_init_in_a_folder_writes_fleetd_toml_there(tmp_path):
     assert (tmp_path / "fleetd.toml").read_text() == init.sample()
 
 
+def test_init_makes_a_folder_that_is_not_there(tmp_path):
+    assert front.main(["init", str(tmp_path / "new" / "fleet")]) == 0
+    assert (tmp_path / "new" / "fleet" / "fleetd.toml").read_text() == SAMPLE
+    assert front.main(["init", "/proc/none"]) == 1
+
+
 def test_check_prints_where_to_paste_what(tmp_path, capsys):
     door = '[webhooks]\npublic_url = "https://fleet.example/"\n'
     secret = 'webhook_secret = "plain:hush-hush"\n'

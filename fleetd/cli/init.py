@@ -17,17 +17,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         metavar="PATH",
-        help="a file, or a folder to write fleetd.toml into (default: here)",
+        help="a file (its name has a dot), or a folder for fleetd.toml, made if missing",
     )
 
 
 def main(chosen: argparse.Namespace) -> int:
     path = chosen.path or chosen.config or Path("fleetd.toml")
-    if path.is_dir():
-        path /= "fleetd.toml"
+    if chosen.path and (path.is_dir() or not path.suffix):
+        path = folder(path) / "fleetd.toml"
     write(path, sample())
     print(f"{path} written. Next: fleetd -c {path} check, then fleetd -c {path} run")
     return 0
+
+
+def folder(path: Path) -> Path:
+    """The folder, made if it is missing."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as bad:
+        raise FleetdError(f"{path}: {bad.strerror}") from bad
+    return path
 
 
 def sample() -> str:
