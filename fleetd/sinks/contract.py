@@ -36,12 +36,14 @@ class Receipt(Struct, frozen=True):
 
     `skipped` are entries that the sink decided not to tell: seq → why, as the ledger
     has it. `left` are those that this request did not carry: they go with the next.
+    `cost` is how many requests of the limit it took.
     """
 
     status: int | None = None
     answer: bytes = b""
     skipped: Mapping[int, str] = {}
     left: Collection[int] = ()
+    cost: int = 1
 
 
 Write = Callable[[Batch], Awaitable[Receipt]]

@@ -65,7 +65,8 @@ class Keeper:
             entries = [one for one in batch.entries if one.seq not in skipped]
             for title, part in self._parts(entries, batch):
                 skipped |= await self._put(title, part, in_place=batch.in_place)
-        return Receipt(200, skipped=skipped)
+            cost = max(1, self._google.spent())
+        return Receipt(200, skipped=skipped, cost=cost)
 
     def _belongs_to(self, log: str) -> None:
         """What is known of tabs was known by the owner of one log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -31,6 +32,7 @@ from fleetd.world import World
 TOKEN_WITHIN, READ_WITHIN, WRITE_WITHIN = 10.0, 15.0, 20.0
 MOST = 64 << 20  # bytes of an answer: a tab read whole
 KEPT = 2048
+READS_A_TURN = 2  # 24 turns a minute are 48 reads of the 60 that Google allows
 CROWDED = "10000000 cells"
 PUBLIC = "https://docs.google.com"
 
@@ -49,6 +51,13 @@ class Google:
     def __init__(self, config: Config, world: World, http: httpx.AsyncClient) -> None:
         self._config, self._world, self._http = config, world, http
         self._token: Token | None = None
+        self._reads = self._writes = 0
+
+    def spent(self) -> int:
+        """How many turns that was since it was asked last: a write with two reads is one."""
+        turns = max(self._writes, math.ceil(self._reads / READS_A_TURN))
+        self._reads = self._writes = 0
+        return turns
 
     @cached_property
     def account(self) -> Account:
@@ -60,14 +69,17 @@ class Google:
 
     async def get(self, rest: str = "", **params: str) -> Any:
         """What stands at a path below the spreadsheet's."""
+        self._reads += 1
         return await self._call("GET", rest, READ_WITHIN, params=params)
 
     async def read(self, rest: str, body: Mapping[str, Any]) -> Any:
         """A question that is too long for an address."""
+        self._reads += 1
         return await self._call("POST", rest, READ_WITHIN, json=body)
 
     async def update(self, requests: list[dict[str, Any]]) -> None:
         """All of these changes, or none: `UnappliedError` says that it was none."""
+        self._writes += 1
         await self._call(
             "POST", ":batchUpdate", WRITE_WITHIN, json={"requests": requests}
         )

@@ -203,6 +203,8 @@ class Courier:
             verdict = await self._hand_over(batch)
             now = trio.current_time()
             self._tokens.landed(began, now)
+            if isinstance(verdict, Receipt):
+                self._tokens.owe(now, verdict.cost - 1)
             pick.track.busy = False
             self._judge(pick, verdict, now)
             attempt = self._attempt(pick, batch, verdict, now - began)

@@ -61,6 +61,12 @@ class Tokens:
             one.take(now, urgent=urgent)
         self._alarms = self._alarms + 1 if urgent else 0
 
+    def owe(self, now: float, more: int) -> None:
+        """A request was so many more of them than one: the next ones wait for it."""
+        for one in self._buckets:
+            for _ in range(more):
+                one.take(now)
+
     def cut(self, now: float) -> None:
         """The far side says it is too much."""
         for one in self._buckets:
