@@ -100,18 +100,21 @@ channel = "$channel"
 base_url = "http://127.0.0.1:$bot/api"
 takes = $rings
 linger = "$linger"
+max_age = "1d"
 
 [sinks.hook]
 kind = "slack"
 webhook_url = "env:HOOK"
 takes = $rings
 linger = "$linger"
+max_age = "1d"
 
 [sinks.flow]
 kind = "teams"
 webhook_url = "env:FLOW"
 takes = $rings
 linger = "$linger"
+max_age = "1d"
 
 [sinks.mail]
 kind = "email"
@@ -124,6 +127,7 @@ to = ["ops@example.com"]
 ca = "$folder/ca.pem"
 takes = $rings
 linger = "$linger"
+max_age = "1d"
 """
 
 PATIENT = {"every": "20s", "linger": "10s", "rows": "1500"}
