@@ -49,12 +49,15 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def plan_of(sink: Sink, table: SinkTable) -> Plan:
-    """The numbers of a configured sink; no rate is above what the far side allows."""
+    """The numbers of a configured sink; no rate is above what the far side allows.
+
+    The burst goes with the rate: it is what a halt of the box is made up for with.
+    """
     sink = sink if sink.shaped is None else sink.shaped(table.settings)
     rate = min(sink.most, table.rate or sink.per_second)
     return Plan(
         rate=rate,
-        burst=max(1, min(sink.burst, round(sink.burst * rate / sink.per_second))),
+        burst=max(1, round(sink.burst * rate / sink.per_second)),
         batch=table.batch or sink.batch,
         batch_bytes=sink.batch_bytes,
         linger=sink.linger if table.linger is None else float(table.linger),
