@@ -20,6 +20,8 @@ NAMES = (
     "poll",
     "drain",
     "deliver",
+    "isolate",
+    "memory",
 )
 
 

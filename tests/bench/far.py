@@ -26,6 +26,7 @@ IDS = re.compile(rb'"kind":"[a-z]+","id":"([^"]*)"')
 EVENT = b'"received_at":'
 SMALL = 16 << 10  # bytes: what is bigger is counted only
 FOREVER_S = 3600.0
+SWITCH_S = 0.0005  # or a request is seen 5 ms late while another is read
 
 
 class Came(msgspec.Struct, frozen=True):
@@ -69,6 +70,7 @@ class Handler(StreamRequestHandler):
 
 def main() -> None:
     file, wait, status, *_ = [*sys.argv[1:], "0", "200"]
+    sys.setswitchinterval(SWITCH_S)
     with Server(("127.0.0.1", 0), Handler) as server:
         server.came, server.wait, server.status = [], float(wait), int(status)
         Thread(target=server.serve_forever, daemon=True).start()
@@ -83,8 +85,8 @@ def main() -> None:
 class Far:
     """Where it listens, and what came once it has ended."""
 
-    def __init__(self, port: int, file: Path) -> None:
-        self.port, self.file = port, file
+    def __init__(self, port: int, file: Path, pid: int) -> None:
+        self.port, self.file, self.pid = port, file, pid
 
     def came(self) -> list[Came]:
         lines = (line.split() for line in self.file.read_text().splitlines())
@@ -99,7 +101,7 @@ def far(file: Path, wait: float = 0.0, status: int = 200) -> Iterator[Far]:
     child = subprocess.Popen(words, stdout=subprocess.PIPE)
     try:
         assert child.stdout is not None
-        yield Far(int(child.stdout.readline()), file)
+        yield Far(int(child.stdout.readline()), file, child.pid)
     finally:
         child.terminate()
         child.communicate()
