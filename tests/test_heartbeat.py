@@ -12,7 +12,7 @@ from fleetd import systemd
 from fleetd.clock import Clock
 from fleetd.store.small import Beat, Nothing
 from fleetd.store.stats import outages
-from fleetd.tasks.heartbeat import answers, heartbeat, keep_time, sweep
+from fleetd.tasks.heartbeat import STOPPED, answers, heartbeat, keep_time, sweep
 from fleetd.tasks.supervise import Health
 from tests.store.deeds import fix, opened, put, rows
 
@@ -99,6 +99,36 @@ async def test_a_minute_in_which_we_refused_says_so(autojump_clock, tmp_path, wo
 
         assert [one.state for one in found] == ["refusing"]
         assert found[0].until - found[0].since == 2
+
+
+@pytest.mark.parametrize(
+    ("away", "killed", "seen"),
+    [(62, True, True), (110, True, True), (115, False, True), (30, True, False),
+     (50, False, False)],
+)  # fmt: skip
+@pytest.mark.parametrize("second", [1, 31, 55])
+async def test_every_outage_of_a_minute_is_seen_and_none_of_half_a_one(
+    second, away, killed, seen, autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        async with trio.open_nursery() as nursery:
+            await beating(nursery, store, world)
+            await trio.sleep(3 * MINUTE + second - 1)
+            await put(store, fix(1))  # what a poll leaves behind
+            await trio.sleep(1)
+            nursery.cancel_scope.cancel()
+        if killed:
+            await store.remember(STOPPED, None)
+    await trio.sleep(away)
+    async with opened(tmp_path, world) as store, trio.open_nursery() as nursery:
+        assert bool(store.recall(STOPPED)) != killed
+        await beating(nursery, store, world)
+        await trio.sleep(5 * MINUTE)
+        nursery.cancel_scope.cancel()
+        first, last = rows(store, "SELECT min(minute), max(minute) FROM minutes")[0]
+        found = outages(store.log.db, first, last, first)
+
+    assert [one.state for one in found] == (["down"] if seen else [])
 
 
 async def test_the_watchdog_hears_us_while_the_writer_answers(

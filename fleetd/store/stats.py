@@ -255,12 +255,18 @@ def outages(db: apsw.Connection, first: int, until: int, created: int) -> list[O
     return found
 
 
+def newest_minute(db: apsw.Connection, now: int) -> int | None:
+    """The newest minute with a heartbeat."""
+    found = db.execute(NEWEST_MINUTE, (now,)).get
+    return None if found is None else int(found)
+
+
 def told_until(db: apsw.Connection, now: int, fresh: int) -> int:
     """Up to which minute silence means down: the newest ones may still be on their way,
     but none before one that was heard.
     """
-    heard = db.execute(NEWEST_MINUTE, (now,)).get
-    return max(now - fresh, 0 if heard is None else int(heard) + 1)
+    heard = newest_minute(db, now)
+    return max(now - fresh, 0 if heard is None else heard + 1)
 
 
 def _extend(found: list[Outage], state: str, since: int, until: int) -> None:

@@ -1,4 +1,10 @@
-"""A row a minute that says fleetd was up, the watchdog ping, the writer's deadlines."""
+"""A row a minute that says fleetd was up, the watchdog ping, the writer's deadlines.
+
+The rows are by the minute, so a start looks at what is known to the second: when the log
+last took something in, and when fleetd was last told to stop. Where it was away for a
+minute or more, the minute it comes back in is left without a row, and every outage of a
+minute is seen; what is shorter, vendors send again.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +18,7 @@ import trio
 from fleetd.clock import Clock
 from fleetd.errors import FullError
 from fleetd.event import millis
-from fleetd.store import Store
+from fleetd.store import Store, stats
 from fleetd.store.small import Beat, Nothing
 from fleetd.systemd import notify, watchdog_s
 from fleetd.tasks.supervise import Health
@@ -20,6 +26,7 @@ from fleetd.tasks.supervise import Health
 MINUTE_MS = 60_000
 ANSWERS_WITHIN_S = 10.0
 PULSE_S = 10.0
+STOPPED = "stopped"
 SWEEP_S = 0.1
 LOOK_S = 5.0
 logger = structlog.get_logger()
@@ -48,7 +55,32 @@ async def heartbeat(
     """Beat for ever: every minute in the log, and as often as systemd wants to hear."""
     store, wanted = board.store, watchdog_s(environ)
     pulse = min(PULSE_S, wanted / 2) if wanted else PULSE_S
-    said = (-1, "")
+    away = await was_away(store)
+    said = (millis(store.world.now()) // MINUTE_MS if away else -1, "")
+    try:
+        await _beat(board, reception, health, environ, pulse, said)
+    finally:
+        store.note(STOPPED, {"ms": millis(store.world.now())})
+
+
+async def was_away(store: Store) -> bool:
+    """Whether the last sign of a run before this one is a minute old."""
+    now = millis(store.world.now())
+    newest = await store.reading(
+        lambda reader: stats.newest_minute(reader.db, now // MINUTE_MS)
+    )
+    if newest is None:
+        return False
+    stopped = int(store.recall(STOPPED).get("ms", 0))
+    signs = (newest * MINUTE_MS, stopped, store.received_ms)
+    return now - max(signs) >= MINUTE_MS
+
+
+async def _beat(
+    board: Board, reception: Reception, health: Health, environ: Mapping[str, str],
+    pulse: float, said: tuple[int, str],
+) -> None:  # fmt: skip
+    store, wanted = board.store, watchdog_s(environ)
     while True:
         minute = millis(store.world.now()) // MINUTE_MS
         refusing = board.refusing()
