@@ -10,6 +10,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fleetd.config import SinkTable
 from fleetd.event import millis
 from fleetd.pace import Quota
 from fleetd.sinks.contract import Sink
@@ -18,7 +19,7 @@ from fleetd.store import SinkPlace
 from fleetd.store.jobs import AddJob
 from fleetd.taking import Taking
 from fleetd.tasks.deliver import Accounts
-from fleetd.tasks.deliver.plan import STUCK_LATERS
+from fleetd.tasks.deliver.plan import STUCK_LATERS, plan_of
 from fleetd.tasks.deliver.tokens import quota
 from tests.far_side import FarSide, crash, fix, house_in, ids
 
@@ -384,6 +385,16 @@ def test_an_account_is_found_by_what_a_sink_says_of_its_config():
     assert first is again
     assert len({id(one) for one in (first, second, other)}) == 3
     assert none is None
+
+
+def test_the_burst_goes_with_the_rate_that_an_operator_sets():
+    """A halt of so many milliseconds is made up for at any rate."""
+    bursts = {
+        rate: plan_of(SINK, SinkTable("http", rate=rate, settings=None)).burst
+        for rate in (None, 1.0, 25.0, 50.0, 200.0, 9000.0)
+    }
+
+    assert bursts == {None: 10, 1.0: 1, 25.0: 5, 50.0: 10, 200.0: 40, 9000.0: 200}
 
 
 class SlowDisk:
