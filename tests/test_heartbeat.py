@@ -10,6 +10,7 @@ import trio
 
 from fleetd import systemd
 from fleetd.clock import Clock
+from fleetd.errors import StoreError
 from fleetd.store.small import Beat, Nothing
 from fleetd.store.stats import outages
 from fleetd.tasks.heartbeat import STOPPED, answers, heartbeat, keep_time, sweep
@@ -190,6 +191,29 @@ async def test_without_a_watchdog_nothing_is_sent(
         nursery.cancel_scope.cancel()
 
     assert manager.heard() == []
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_log_taken_away_under_us_ends_the_daemon(
+    replaced, autojump_clock, tmp_path, world
+):
+    log, elsewhere = tmp_path / "data" / "log.sqlite", tmp_path / "elsewhere"
+
+    async def go_on(store) -> None:
+        async with trio.open_nursery() as nursery:
+            await beating(nursery, store, world)
+            await trio.sleep(MINUTE)
+            log.rename(elsewhere)
+            if replaced:
+                log.write_bytes(elsewhere.read_bytes())
+            await trio.sleep(MINUTE)
+            nursery.cancel_scope.cancel()
+
+    async with opened(log.parent, world) as store:
+        with pytest.raises(ExceptionGroup) as caught:
+            await go_on(store)
+
+    assert caught.group_contains(StoreError, match="taken away or replaced")
 
 
 async def test_a_beat_on_a_full_disk_is_no_reason_to_stop(

@@ -16,7 +16,7 @@ import structlog
 import trio
 
 from fleetd.clock import Clock
-from fleetd.errors import FullError
+from fleetd.errors import FullError, StoreError
 from fleetd.event import millis
 from fleetd.store import Store, stats
 from fleetd.store.small import Beat, Nothing
@@ -27,6 +27,10 @@ MINUTE_MS = 60_000
 ANSWERS_WITHIN_S = 10.0
 PULSE_S = 10.0
 STOPPED = "stopped"
+GONE = (
+    "was taken away or replaced while fleetd ran; what comes in now would be nowhere after"
+    " the next start, so fleetd ends"
+)
 SWEEP_S = 0.1
 LOOK_S = 5.0
 logger = structlog.get_logger()
@@ -76,12 +80,24 @@ async def was_away(store: Store) -> bool:
     return now - max(signs) >= MINUTE_MS
 
 
+def which_log(store: Store) -> tuple[int, int] | None:
+    """Which file stands at the log's place now; none if it was taken away."""
+    try:
+        found = (store.folder / "log.sqlite").stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 async def _beat(
     board: Board, reception: Reception, health: Health, environ: Mapping[str, str],
     pulse: float, said: tuple[int, str],
 ) -> None:  # fmt: skip
     store, wanted = board.store, watchdog_s(environ)
+    log = which_log(store)
     while True:
+        if which_log(store) != log:
+            raise StoreError(f"the log in {store.folder} {GONE}")
         minute = millis(store.world.now()) // MINUTE_MS
         refusing = board.refusing()
         online = "offline" if store.world.offline else "up"
