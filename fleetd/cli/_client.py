@@ -31,7 +31,8 @@ from fleetd.store import files, stats
 from fleetd.store.jobs import rows_of_jobs
 from fleetd.tasks.report import api
 from fleetd.tasks.report.asked import Asked
-from fleetd.tasks.report.document import Live, document, look
+from fleetd.tasks.report.document import document
+from fleetd.tasks.report.rows import Live, look
 from fleetd.tasks.report.shape import Document
 from fleetd.world import wall_clock
 

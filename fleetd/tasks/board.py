@@ -20,7 +20,7 @@ from fleetd.providers.contract import Provider
 from fleetd.store import Store, stats
 from fleetd.tasks.listen import Gate, mark_of
 from fleetd.tasks.probes import Probes
-from fleetd.tasks.report.document import Live, Pulse
+from fleetd.tasks.report.rows import Live, Pulse
 from fleetd.tasks.report.shape import ClockDoc
 from fleetd.tasks.supervise import Health
 from fleetd.world import World

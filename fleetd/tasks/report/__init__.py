@@ -22,6 +22,7 @@ from fleetd.metrics import CONTENT_TYPE
 from fleetd.store import small
 from fleetd.tasks.report import api, document, exposition
 from fleetd.tasks.report.asked import Asked
+from fleetd.tasks.report.rows import Live, Rows, look
 from fleetd.tasks.report.shape import Document
 from fleetd.web import Handler, Request, Response
 
@@ -107,7 +108,7 @@ class Reports:
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._doc: tuple[float, Document, document.Rows, document.Live] | None = None
+        self._doc: tuple[float, Document, Rows, Live] | None = None
         self._checked: tuple[float, str] = (-1e9, "")
         self._lock = trio.Lock()
 
@@ -165,7 +166,7 @@ class Reports:
         text = exposition.page(doc, rows.snap, live, self._board.metrics)
         return Response(200, text, CONTENT_TYPE)
 
-    async def document(self) -> tuple[Document, document.Rows, document.Live]:
+    async def document(self) -> tuple[Document, Rows, Live]:
         """The state of everything; asked often, it is looked at once a second."""
         async with self._lock:
             now = trio.current_time()
@@ -179,7 +180,7 @@ class Reports:
                         live, refusing=live.refusing or stuck
                     )
                 house = self._board.house
-                rows = await self._read(partial(document.look, house=house, live=live))
+                rows = await self._read(partial(look, house=house, live=live))
                 doc = document.document(house, live, rows)
                 self._doc = now, doc, rows, live
             return self._doc[1:]

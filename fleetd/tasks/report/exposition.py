@@ -15,7 +15,7 @@ from fleetd import __version__
 from fleetd.event import KINDS
 from fleetd.metrics import Family, Labels, Metrics, family
 from fleetd.store.stats import Snapshot
-from fleetd.tasks.report.document import Live
+from fleetd.tasks.report.rows import Live
 from fleetd.tasks.report.shape import Document
 
 Sample = tuple[Labels, float]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from fleetd.config import House
 from fleetd.event import CODES, millis, moment_of, stamp
 from fleetd.store.dead import crowded
 from fleetd.store.stats import Snapshot
 from fleetd.store.totals import HOUR_MS
+from fleetd.tasks.report.rows import Live, Rows
 from fleetd.tasks.report.shape import FeedDoc, SourceDoc
-
-if TYPE_CHECKING:
-    from fleetd.tasks.report.document import Live, Rows
 
 LONG_AGO_H = 24
 TROUBLED = frozenset({"held", "failing"})
