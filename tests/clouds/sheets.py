@@ -65,6 +65,12 @@ class Call(NamedTuple):
     query: Any
 
 
+class Moved(str):
+    """An answer that sends on to this address."""
+
+    __slots__ = ()
+
+
 class LostError(Exception):
     """Nothing is answered: the connection is reset."""
 
@@ -88,7 +94,7 @@ class Cloud:
         self.per_minute, self.life = per_minute, life
         self.calls: list[Call] = []
         self.refused: list[int] = []
-        self.logins = 0
+        self.logins = self.strangers = 0
         self.fault: Callable[[Call], str] = lambda call: ""
         self.before_write: Callable[[Book], None] | None = None
         self.after_read: Callable[[Book], None] | None = None
@@ -170,11 +176,14 @@ class Cloud:
         if url.path == "/token":
             return self._token(parse_qs(body.decode()), body, headers)
         if url.path.startswith("/spreadsheets/d/"):
-            return (
-                (200, "a,b\n")
-                if url.path.split("/")[3] in self.public
-                else (401, "<html>Sign in</html>")
+            self.strangers += 1
+            public = url.path.split("/")[3] in self.public
+            host = (
+                "doc-0c-sheets.googleusercontent.com"
+                if public
+                else "accounts.google.com"
             )
+            return (307 if public else 302), Moved(f"https://{host}/export/x")
         try:
             with self._alone:
                 return self._api(method, url.path, parse_qs(url.query), headers, body)
@@ -634,6 +643,8 @@ def handler_of(cloud: Cloud) -> type[BaseHTTPRequestHandler]:
             )
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(said)))
+            if isinstance(found, Moved):
+                self.send_header("Location", found)
             self.end_headers()
             with suppress(OSError):  # whoever asked may be gone
                 self.wfile.write(said)

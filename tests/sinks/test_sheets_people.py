@@ -8,7 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import trio
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from fleetd.errors import HeldError, TransientError
 from fleetd.event import Position, Trip
@@ -318,6 +320,28 @@ async def test_the_check_reads_a_title_and_warns_when_anyone_may_read(cloud):
     assert said == f"'Fleet' can be read by {EMAIL}"
     assert "anyone with the link can read it" in warned
     assert cloud.writes() == []
+
+
+async def test_a_sheet_that_all_the_world_can_read_is_warned_of_once_a_start(cloud):
+    async def begun() -> list[Any]:
+        with capture_logs() as said:
+            async with sink(cloud) as write:
+                for number in (1, 2):
+                    await write(some(entries(number)))
+                with trio.fail_after(30):
+                    while not cloud.strangers:  # noqa: ASYNC110  a thread counts them
+                        await trio.sleep(0.02)
+                await trio.sleep(0.1)
+        assert cloud.strangers == 1
+        cloud.strangers = 0
+        return [one["why"] for one in said if one["event"] == "sheet_is_public"]
+
+    before = await begun()
+    cloud.public.add(BOOK)
+    after = await begun()
+
+    assert before == []
+    assert after == ["anyone with the link can read it"]
 
 
 # what stands in cells

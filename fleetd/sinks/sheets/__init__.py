@@ -18,7 +18,7 @@ import structlog
 import trio
 from msgspec.structs import replace
 
-from fleetd.errors import HeldError, RejectedError
+from fleetd.errors import HeldError, RejectedError, TransientError
 from fleetd.event import Entry
 from fleetd.google import account_of, origin_of
 from fleetd.sinks.contract import Batch, Receipt, Sink, Write
@@ -158,8 +158,21 @@ async def check(config: Config, world: World) -> str:
 @asynccontextmanager
 async def open_sheets(config: Config, world: World, place: str) -> AsyncIterator[Write]:
     """A client for the life of the sink; the sheet is looked at by the first write."""
-    async with world.client(timeout=None) as http:
+    async with world.client(timeout=None) as http, trio.open_nursery() as beside:
+        beside.start_soon(warn_if_public, Google(config, world, http))
         yield Keeper(config, world, place, http).write
+        beside.cancel_scope.cancel()
+
+
+async def warn_if_public(google: Google) -> None:
+    """Say in the log, once a start, where all the world can read it; nothing waits for that."""
+    try:
+        public = await google.is_public()
+    except (TransientError, HeldError):
+        return
+    if public:
+        why = "anyone with the link can read it"
+        logger.warning("sheet_is_public", spreadsheet=google.spreadsheet, why=why)
 
 
 def shaped(config: Config) -> Sink:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -35,6 +36,7 @@ KEPT = 2048
 READS_A_TURN = 2  # 24 turns a minute are 48 reads of the 60 that Google allows
 CROWDED = "10000000 cells"
 PUBLIC = "https://docs.google.com"
+FILES = re.compile(r"https://[a-z0-9.-]+\.googleusercontent\.com/")
 
 
 class UnappliedError(Exception):
@@ -58,6 +60,10 @@ class Google:
         turns = max(self._writes, math.ceil(self._reads / READS_A_TURN))
         self._reads = self._writes = 0
         return turns
+
+    @property
+    def spreadsheet(self) -> str:
+        return self._config.spreadsheet
 
     @cached_property
     def account(self) -> Account:
@@ -85,12 +91,16 @@ class Google:
         )
 
     async def is_public(self) -> bool:
-        """Whether somebody without any credentials may read it."""
+        """Whether somebody without any credentials may read it.
+
+        Google sends them on: to the file where they may, to its login where not.
+        """
         config = self._config
         base = PUBLIC if config.base_url == GOOGLE else config.base_url
         url = f"{base}/spreadsheets/d/{config.spreadsheet}/export?format=csv"
         answer = await ask(self._http, "GET", url, within=READ_WITHIN)
-        return answer.status == 200
+        sent_on = FILES.match(answer.headers.get("location", ""))
+        return answer.status == 200 or (300 <= answer.status < 400 and bool(sent_on))
 
     async def _call(
         self, method: str, rest: str, within: float, *, json: Any = None,
