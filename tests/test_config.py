@@ -107,6 +107,8 @@ WRONG = [
     (LEAST + '[webhooks]\npublic_url="https://x.example/?a=1"', "without a query"),
     (LEAST + '[webhooks]\ntrusted_proxies=["proxy"]', "takes an address or a network"),
     (LEAST + '[status]\nbind=["0.0.0.0:1"]', "4: status.bind: 0.0.0.0:1 can be reached from outside"),
+    (LEAST + '[webhooks]\nbind=["127.0.0.1:1", "127.0.0.1:1"]', "4: webhooks.bind: 127.0.0.1:1 is bound"),
+    (LEAST + '[status]\nbind=["127.0.0.1:8780"]', "4: status.bind: 127.0.0.1:8780 is bound already"),
     (LEAST + '[status]\nbind=["systemd"]', "4: status.bind: systemd can be reached"),
     (LEAST + '[store]\nmax_disk="1KiB"', '4: store.max_disk: takes a size of at least "64MiB"'),
     (LEAST + '[store]\nkeep={safty="1d"}', '4: store.keep: no kind "safty"; did you mean "safety"?'),

@@ -211,6 +211,8 @@ def _agree(house: House, report: Report) -> None:
         for name, table in tables.items():
             if table.was is not None and table.was in tables:
                 report.add((room, name, "was"), f'"{table.was}" is still there')
+    for room, bind in _twice(house):
+        report.add((room, "bind"), f"{bind} is bound already, and only once to be had")
     for name, source in house.sources.items():
         if source.since is not None and source.since != "all":
             try:
@@ -220,6 +222,19 @@ def _agree(house: House, report: Report) -> None:
     for name, sink in house.sinks.items():
         for why, key in _routing(sink, tuple(house.sources)):
             report.add(("sinks", name, key), why)
+
+
+def _twice(house: House) -> Iterator[tuple[str, str]]:
+    """Addresses that a room names though it, or the one before, has them already."""
+    seen: set[str] = set()
+    for room, binds in (
+        ("webhooks", house.webhooks.bind),
+        ("status", house.status.bind),
+    ):
+        for bind in binds:
+            if bind in seen and bind != "systemd":
+                yield room, bind
+            seen.add(bind)
 
 
 def _routing(sink: SinkTable, sources: tuple[str, ...]) -> Iterator[tuple[str, str]]:
