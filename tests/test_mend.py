@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fleetd import providers
 from fleetd.errors import PayloadError
 from fleetd.providers.contract import Turn
-from fleetd.tasks.poll.mend import mended, shallow, unpacked
+from fleetd.tasks.poll.mend import in_utf8, mended, shallow, unpacked
 from fleetd.tasks.poll.page import read
 from fleetd.web import Request
 from tests.conftest import MORNING
@@ -163,3 +163,28 @@ def test_what_is_not_json_at_all_stays_a_payload_error(body):
 
     with pytest.raises(PayloadError):
         unpacked(provider.webhook, Request("POST", "/", "", {}, body, ""))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"abc", "é🚚".encode(), "é🚚".encode() * 300_000]
+)
+def test_what_is_utf_8_stays_the_very_bytes(body):
+    assert in_utf8(body) is body
+
+
+@pytest.mark.parametrize("end", [b"\xe9", b"\xc3"])
+def test_what_is_not_becomes_so_wherever_it_breaks(end):
+    assert in_utf8(b"a" * (1 << 20) + end).decode() == "a" * (1 << 20) + "\ufffd"
+
+
+async def test_records_with_accents_of_another_encoding_are_read(
+    autojump_clock, tmp_path
+):
+    far = Far(lambda _asked: page(next="9"))
+    said = json.dumps(page({**fix(1), "x": "?"}, fix(2), next="9")).encode()
+    far.script = [said.replace(b"?", b"caf\xe9")]
+    async with polled(tmp_path, far, FIXES) as source:
+        await source.until(lambda: len(far.asked) >= 2)
+
+        assert source.ids() == ["p1", "p2"]
+        assert source.dead() == []

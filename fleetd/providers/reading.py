@@ -165,10 +165,29 @@ def as_moment(value: object) -> datetime | None:
     if not isinstance(value, str):
         return None
     try:
-        found = datetime.fromisoformat(value.strip().removesuffix(" UTC"))
-        return aware(found)
+        return aware(iso(value.strip().removesuffix(" UTC")))
     except (ValueError, OverflowError):
         return None
+
+
+LEAP = re.compile(r"(?<=:\d\d):60(?=\D|$)")
+OFFSET = re.compile(r" (?=[+-]\d\d:?\d\d$)")
+DOT_NET = re.compile(r"/Date\((\d{12,14})(?:[+-]\d{4})?\)/", re.ASCII)
+
+
+def iso(said: str) -> datetime:
+    """ISO text, also with a small `z`, ` GMT`, a leap second, or as old .NET wrote it.
+
+    Raises `ValueError` where it is none.
+    """
+    try:
+        return datetime.fromisoformat(said)
+    except ValueError:
+        if old := DOT_NET.fullmatch(said):
+            return datetime.fromtimestamp(int(old[1]) / 1000, UTC)
+        said = OFFSET.sub("", LEAP.sub(":59", said.upper()))
+        zone = "Z" if said.endswith(" GMT") else ""
+        return datetime.fromisoformat(said.removesuffix(" GMT") + zone)
 
 
 def aware(found: datetime) -> datetime | None:

@@ -33,7 +33,7 @@ def moment_in(zone: tzinfo, value: object) -> datetime | None:
         day, month, year, time = first.groups()
         said = f"{year}-{month:0>2}-{day:0>2}T{time}"
     try:
-        found = datetime.fromisoformat(said)
+        found = reading.iso(said)
         if found.tzinfo is None:
             utc = value.rstrip().endswith(" UTC")
             found = found.replace(tzinfo=UTC if utc else zone)

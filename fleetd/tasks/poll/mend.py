@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, getincrementaldecoder
 
 from msgspec.structs import replace
 
@@ -18,6 +18,7 @@ ESCAPE = re.compile(
 )
 CONTROL = re.compile(rb"[\x00-\x1f]")  # whitespace between values, an error inside one
 NO_NUMBER = re.compile(rb"(?<=[:\[,\s])[+-]?(?:NaN|Infinity)(?=[\s,\]}])")
+STEP = 1 << 20
 UNKNOWN = rb"\ufffd"
 DEEPEST = 60  # levels that stay: more than any record may have, fewer than can be read
 TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
@@ -25,6 +26,8 @@ TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 def unpacked(webhook: Webhook, request: Request) -> Unpacked:
     """What a pushed body holds; where it is almost JSON, once that is put right."""
+    if (text := in_utf8(request.body)) is not request.body:
+        request = replace(request, body=text)
     try:
         return webhook.unpack(request)
     except PayloadError as bad:
@@ -67,17 +70,27 @@ def shallow(body: bytes) -> bytes:
     return bytes(kept + body[upto:])
 
 
+def in_utf8(body: bytes) -> bytes:
+    """The same, in UTF-8 whatever was sent: else each record with an accent were lost."""
+    if body.isascii():
+        return body
+    decoder = getincrementaldecoder("utf-8")()
+    try:
+        for at in range(0, len(body), STEP):
+            decoder.decode(body[at : at + STEP])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return body.decode(errors="replace").encode()
+    return body
+
+
 def mended(body: bytes) -> bytes:
     """The same with what some encoders write although JSON has no such thing.
 
     Half a surrogate pair (an emoji cut in two), bytes that are no UTF-8, bare control
     characters, a mark in front, NaN and Infinity, which become null.
     """
-    body = body.removeprefix(BOM_UTF8)
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        body = body.decode(errors="replace").encode()
+    body = in_utf8(body.removeprefix(BOM_UTF8))
     body = ESCAPE.sub(_whole, CONTROL.sub(b" ", body))
     return NO_NUMBER.sub(b"null", body)
 
