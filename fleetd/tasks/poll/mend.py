@@ -19,6 +19,7 @@ ESCAPE = re.compile(
 CONTROL = re.compile(rb"[\x00-\x1f]")  # whitespace between values, an error inside one
 NO_NUMBER = re.compile(rb"(?<=[:\[,\s])[+-]?(?:NaN|Infinity)(?=[\s,\]}])")
 STEP = 1 << 20
+JSON = (b"{", b"[")
 UNKNOWN = rb"\ufffd"
 DEEPEST = 60  # levels that stay: more than any record may have, fewer than can be read
 TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
@@ -26,8 +27,8 @@ TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 def unpacked(webhook: Webhook, request: Request) -> Unpacked:
     """What a pushed body holds; where it is almost JSON, once that is put right."""
-    if (text := in_utf8(request.body)) is not request.body:
-        request = replace(request, body=text)
+    if not request.body.isascii() and request.body.lstrip()[:1] in JSON:
+        request = replace(request, body=in_utf8(request.body))
     try:
         return webhook.unpack(request)
     except PayloadError as bad:
