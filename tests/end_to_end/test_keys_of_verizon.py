@@ -27,7 +27,7 @@ base_url = "$far"
 user = "%s"
 app_id = "%s"
 feeds = { vehicles = "60s", drivers = "60s", positions = "2s", track = "2s", trips = "60s" }
-since = "3h"
+since = "1d" # nights are without trips
 %s
 """
 PUSHED = """
@@ -52,7 +52,8 @@ webhook_secret = "env:PAIR"
 """
 CONFIG = "".join(
     [
-        POLLED % ("usual", USER, APP, ""),
+        POLLED.replace("3h", "1d")
+        % ("usual", USER, APP, ""),  # nights are without trips
         POLLED % ("miles", USER, APP, 'units = "us"'),
         POLLED % ("stranger", "REST_Other_1@1.com", APP, ""),
         POLLED % ("other_app", USER, "fleetmatics-p-us-other", ""),

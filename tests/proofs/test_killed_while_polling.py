@@ -24,7 +24,7 @@ DIRECTORY = {
 }
 SURE = COLUMNS - {"driver_id", "driver_name"}
 SLOW = {"slow": 0.9, "slow_s": [0.1, 0.9], "failing": 0.02, "reset": 0.02}
-SHORT = 8
+SHORT = 4
 
 
 @pytest.mark.parametrize("name", ["example", "samsara", "motive"])

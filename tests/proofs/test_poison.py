@@ -10,6 +10,7 @@ from tests.proofs.roads import ROADS
 from tests.vendors.base import Truth
 from tests.vendors.example import Example
 
+VEHICLES = 6  # of fewer there are days that few of them drive
 ROAD = ROADS["example"]
 MENDED = """
 _strict = position
@@ -32,12 +33,14 @@ PROVIDER = msgspec.structs.replace(
 def test_a_record_that_cannot_be_read_stops_nothing_and_is_read_once_it_can_be(
     make, simulate, tmp_path
 ):
-    truth, now = Truth(4), int(time.time())
+    truth, now = Truth(VEHICLES), int(time.time())
     bad = truth.fixes(2, now - 20_000, now - 10_000)[-1]
-    sim = simulate("example", vehicles=4, faults=json.dumps({"poison": {2: [bad.at]}}))
+    sim = simulate(
+        "example", vehicles=VEHICLES, faults=json.dumps({"poison": {2: [bad.at]}})
+    )
     daemon = make(ROAD.source("north", url=sim.url)).begin()
     driven = sim.truth(now - 80_000, now - 60)
-    assert len(driven) > 100  # the fewest of any hour of a week: most of it is parked
+    assert len(driven) > 100
 
     def found() -> list:
         rows = daemon.positions().values()

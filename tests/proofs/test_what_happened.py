@@ -15,7 +15,7 @@ from tests.proofs.roads import ROADS, SECRET, Road
 from tests.vendors.base import Truth
 from tests.vendors.pushing import push
 
-VEHICLES = 6
+VEHICLES = 12  # so that something harsh happens on any day
 LOCONAV = Road(
     "loconav",
     ("vehicles", "alerts"),

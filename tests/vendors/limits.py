@@ -8,6 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
+JITTER_S = 0.3  # a busy machine lets requests wait for each other that were sent apart
+
 
 class Tier(Struct, frozen=True):
     """So many requests within so many seconds, of one credential."""
@@ -24,6 +26,7 @@ class Meter:
         self.tier = tier
         self.times = array("d")  # taken
         self.refused = array("d")
+        self.over = 0  # of the refused, those that no jitter explains
         self._window: deque[float] = deque()
 
     def wait(self, now: float) -> float:
@@ -80,6 +83,7 @@ class Limiter:
         )
         if wait and worst is not None:
             worst.refused.append(now)
+            worst.over += wait > JITTER_S
             return wait
         for meter in meters:
             meter.take(now)
@@ -92,8 +96,8 @@ class Limiter:
         return self.meters[key]
 
     def over(self) -> int:
-        """Requests that came over a limit."""
-        return sum(len(one.refused) for one in self.meters.values())
+        """Requests that came over a limit, by more than how they were received."""
+        return sum(one.over for one in self.meters.values())
 
     def told(self) -> list[dict[str, Any]]:
         return [
