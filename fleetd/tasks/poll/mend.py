@@ -27,8 +27,8 @@ TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 def unpacked(webhook: Webhook, request: Request) -> Unpacked:
     """What a pushed body holds; where it is almost JSON, once that is put right."""
-    if not request.body.isascii() and request.body.lstrip()[:1] in JSON:
-        request = replace(request, body=in_utf8(request.body))
+    if (text := text_of(request.body)) is not request.body:
+        request = replace(request, body=text)
     try:
         return webhook.unpack(request)
     except PayloadError as bad:
@@ -71,10 +71,15 @@ def shallow(body: bytes) -> bytes:
     return bytes(kept + body[upto:])
 
 
+def text_of(body: bytes) -> bytes:
+    """The same, in UTF-8 where it looks like JSON."""
+    if body.isascii() or body.lstrip()[:1] not in JSON:
+        return body
+    return in_utf8(body)
+
+
 def in_utf8(body: bytes) -> bytes:
     """The same, in UTF-8 whatever was sent: else each record with an accent were lost."""
-    if body.isascii():
-        return body
     decoder = getincrementaldecoder("utf-8")()
     try:
         for at in range(0, len(body), STEP):

@@ -26,7 +26,7 @@ from fleetd.store.dead import crowded
 from fleetd.tasks.budget import LIVE
 from fleetd.tasks.intake import Arrival, cleaned, dead_whole, take_in_turns
 from fleetd.tasks.poll.credential import Credential
-from fleetd.tasks.poll.mend import in_utf8, mended, shallow, too_deep
+from fleetd.tasks.poll.mend import mended, shallow, text_of, too_deep
 from fleetd.tasks.poll.wire import LONGEST, UNREADABLE, UnreadableError
 
 ALWAYS = ((0, 1 << 62),)
@@ -114,7 +114,7 @@ async def _asked(
 
 def read(unpack: UnpackPage, ask: Ask, body: bytes, turn: Turn) -> Page:
     """What an answer holds; where it is almost JSON, once that is put right."""
-    text = in_utf8(body)
+    text = text_of(body)
     try:
         return unpack(ask, text, turn)
     except UNREADABLE as bad:
