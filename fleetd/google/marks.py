@@ -10,6 +10,7 @@ import base64
 import hashlib
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -43,8 +44,16 @@ class Mark(Struct, frozen=True):
 
     def said(self, header: str) -> str:
         """The print of what we wrote in that column of this row; empty for nothing yet."""
-        name = _hash(header, NAMED)
+        name = _name(header)
         return next((one for one in self.prints if one.startswith(name)), "")
+
+    @staticmethod
+    def whose(value: object) -> str:
+        """The key in what is a mark, without reading the rest of it; else nothing."""
+        if not isinstance(value, str) or not value.startswith(f"{HEAD}."):
+            return ""
+        key, dot, _ = value[len(HEAD) + 1 :].partition(".")
+        return key if dot and len(key) == KEY else ""
 
     @staticmethod
     def read(value: object) -> Mark | None:
@@ -69,12 +78,12 @@ def key_of(parts: Iterable[object]) -> str:
 
 def print_of(header: str, value: object) -> str:
     """What tells one content of a column from another; where the column stands is no part."""
-    return _hash(header, NAMED) + _hash(f"{header}\0{canonical(value)}", VALUED)
+    return _name(header) + _hash(f"{header}\0{canonical(value)}", VALUED)
 
 
 def left_of(header: str) -> str:
     """In place of a print: what stands there is a person's, and stays."""
-    return _hash(header, NAMED) + LEFT
+    return _name(header) + LEFT
 
 
 def origin_of(spreadsheet: str, tab: str) -> str:
@@ -91,6 +100,11 @@ def canonical(value: object) -> str:
     if isinstance(value, int | float):
         return format(float(value), ".12g") if math.isfinite(value) else ""
     return str(value)
+
+
+@lru_cache(maxsize=1024)  # a few columns, and a row for each vehicle
+def _name(header: str) -> str:
+    return _hash(header, NAMED)
 
 
 def _hash(text: str, length: int) -> str:

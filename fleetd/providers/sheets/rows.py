@@ -71,26 +71,22 @@ def records_of(feed: str, rows: Mapping[int, Cells], layout: Layout) -> Read:
 
 
 def _told(rows: Mapping[int, Cells], layout: Layout, read: Read) -> Iterator[Told]:
-    header = layout.header
+    header, marks, kept = layout.header, layout.marks, layout.kept
+    keyed = [(header[at], at) for at in layout.keys]
+    columns = [(header[at], field, at) for at, field in layout.fields.items()]
     for row in sorted(rows):
         cells = rows[row]
-        text = cells.get(layout.marks) if layout.marks is not None else None
-        mark = Mark.read(text)
-        if mark and layout.kept and mark.key != _key(cells, layout.kept):
+        text = cells.get(marks) if marks is not None else None
+        whose = Mark.whose(text) if text is not None else ""
+        if whose and kept and whose != _key(cells, kept):
             read.settled = False  # people sorted a part of it: a sink puts that right
             continue
-        keys = tuple((header[at], cells.get(at)) for at in layout.keys)
-        said = tuple(
-            (header[at], field, cells.get(at)) for at, field in layout.fields.items()
-        )
-        if (
-            mark
-            or any(one is not None for _, _, one in said)
-            or any(one for _, one in keys)
-        ):
-            yield Told(
-                _id([one for _, one in keys]), keys, said, str(text) if mark else ""
-            )
+        keys = tuple((name, cells.get(at)) for name, at in keyed)
+        said = tuple((name, field, cells.get(at)) for name, field, at in columns)
+        mark = str(text) if whose else ""
+        one = Told(_id([value for _, value in keys]), keys, said, mark)
+        if one.id or mark or any(value is not None for _, _, value in said):
+            yield one
 
 
 def _key(cells: Cells, columns: Sequence[int]) -> str:
@@ -99,13 +95,13 @@ def _key(cells: Cells, columns: Sequence[int]) -> str:
 
 def _id(parts: Sequence[Any]) -> str:
     """What the key cells say together; empty where one of them says nothing."""
-    found = [_text(one) for one in parts]
-    if any(
-        one is None or one in ERRORS or _cut(part)
-        for one, part in zip(found, parts, strict=True)
-    ):
-        return ""
-    return BETWEEN.join(one for one in found if one)
+    found = []
+    for part in parts:
+        text = _text(part)
+        if text is None or text in ERRORS or _cut(part):
+            return ""
+        found.append(text)
+    return BETWEEN.join(found)
 
 
 def _cut(value: Any) -> bool:

@@ -223,12 +223,10 @@ def rows_in(told: Mapping[str, Any]) -> Rows:
     for one in told["valueRanges"]:
         block = one["valueRange"]
         top, left = corner(block["range"])
-        for down, row in enumerate(block.get("values", ())):
-            cells = {
-                left + at: cell for at, cell in enumerate(row) if cell not in ("", None)
-            }
-            if cells:
-                found.setdefault(top + down, {}).update(cells)
+        for row, cells in enumerate(block.get("values", ()), start=top):
+            there = {at: one for at, one in enumerate(cells, start=left) if one != ""}
+            if there:
+                found.setdefault(row, {}).update(there)
     return found
 
 
