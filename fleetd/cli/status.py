@@ -216,7 +216,7 @@ def letters(doc: Document) -> Iterator[str]:
         if one.unverified
     ]
     if kept:
-        yield f"unproven  {', '.join(kept)}: bodies whose signature fits no secret"
+        yield f"unproven  {', '.join(kept)}: bodies that no secret vouches for: fleetd dead"
 
 
 def quiet(doc: Document) -> Iterator[str]:
