@@ -25,6 +25,7 @@ data = "{data}"
 
 [webhooks]
 bind = ["127.0.0.1:{port}"]
+{webhooks}
 
 [status]
 bind = ["127.0.0.1:{status_port}"]
@@ -55,6 +56,7 @@ class Daemon:
         archive: Path | None = None,
         sinks: str = "",
         store: str = 'max_disk = "2GiB"',
+        webhooks: str = "",
         environ: Mapping[str, str] | None = None,
         program: tuple[str, ...] = ("-m", "fleetd"),
     ) -> None:
@@ -64,7 +66,7 @@ class Daemon:
         self.archive = archive or folder / "archive"
         self.port, self.status_port = free_port(), free_port()
         self.environ = dict(environ or {})
-        self.program = program
+        self.program, self.webhooks = program, webhooks
         self.output = folder / "output.log"
         self.file = folder / "fleetd.toml"
         self.child: subprocess.Popen[bytes] | None = None
@@ -78,6 +80,7 @@ class Daemon:
             port=self.port,
             status_port=self.status_port,
             store=store,
+            webhooks=self.webhooks,
             sinks=sinks,
         )
         self.file.write_text(text)
