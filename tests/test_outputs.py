@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -11,7 +12,8 @@ import pytest
 import structlog
 
 from fleetd import logs
-from fleetd.errors import said
+from fleetd.cli._client import Remote
+from fleetd.errors import UnreachableError, said
 
 CONFIG = '[daemon]\ndata = "data"\n[sources.demo]\nprovider = "demo"\n'
 
@@ -99,3 +101,12 @@ def test_what_a_system_says_is_told_without_its_number():
     )
     assert "/etc/x" in said(FileNotFoundError(2, "No such file or directory", "/etc/x"))
     assert said(OSError("all of them failed")) == "all of them failed"
+
+
+def test_a_daemon_that_hangs_is_told_with_what_comes_of_it(tmp_path):
+    place = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(place))
+        silent.listen()
+        with pytest.raises(UnreachableError, match="hangs, or its disk does"):
+            Remote(place).get("/api/status", within=0.05)

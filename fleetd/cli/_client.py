@@ -36,7 +36,11 @@ from fleetd.tasks.report.rows import Live, look
 from fleetd.tasks.report.shape import Document
 from fleetd.world import wall_clock
 
-PATIENCE = 60.0
+PATIENCE, SOON = 60.0, 20.0  # SOON: status waits 10 s for a stuck writer itself
+HANGS = (
+    "took the question and gave no answer within {:g} s: fleetd hangs, or its disk does."
+    " systemd's watchdog starts it anew; `journalctl -u fleetd` says more"
+)
 CONNECT_S = 5.0
 LARGEST = 256 << 20
 EXITS: Mapping[int, type[FleetdError]] = {
@@ -85,20 +89,26 @@ class Remote:
         self.where = where
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
-    def get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        within: float = PATIENCE,
+    ) -> Any:
         """Ask; the answer is plain data."""
         given = {key: value for key, value in (params or {}).items() if value}
         target = path + (f"?{urlencode(given)}" if given else "")
-        return self._said(*self._call("GET", target, None))
+        return self._said(*self._call("GET", target, None, within))
 
     def status(self) -> Document:
         """The state of everything."""
-        return msgspec.convert(self.get("/api/status"), Document)
+        return msgspec.convert(self.get("/api/status", within=SOON), Document)
 
     def post(self, verb: str, /, **values: Any) -> Any:
         """Have something done; what could not be done is raised as the daemon says it."""
         body = msgspec.json.encode(values)
-        return self._said(*self._call("POST", f"/control/{verb}", body))
+        path = f"/control/{verb}"
+        return self._said(*self._call("POST", path, body, PATIENCE))
 
     def _said(self, status: int, body: bytes) -> Any:
         try:
@@ -112,28 +122,28 @@ class Remote:
         kind = EXITS.get(said.get("exit", usual), FleetdError)
         raise kind(str(said.get("error", f"the daemon answered {status}")))
 
-    def _call(self, method: str, target: str, body: bytes | None) -> tuple[int, bytes]:
-        line = self._line()
+    def _call(
+        self, method: str, target: str, body: bytes | None, within: float
+    ) -> tuple[int, bytes]:
+        line = self._line(within)
         try:
             line.request(method, target, body=body, headers=self._headers)
             answer = line.getresponse()
             return answer.status, answer.read(LARGEST)
         except TimeoutError as bad:
-            raise UnreachableError(
-                f"the daemon did not answer within {PATIENCE:g} s"
-            ) from bad
+            raise UnreachableError(f"{self.where} {HANGS.format(within)}") from bad
         except (OSError, http.client.HTTPException) as bad:
             raise UnreachableError(f"the daemon hung up: {bad}") from bad
         finally:
             line.close()
 
-    def _line(self) -> http.client.HTTPConnection:
+    def _line(self, within: float) -> http.client.HTTPConnection:
         if isinstance(self.where, Bind):
             if self.where.startswith("unix:"):
-                return UnixConnection(Path(self.where.removeprefix("unix:")), PATIENCE)
+                return UnixConnection(Path(self.where.removeprefix("unix:")), within)
             host = near(self.where)
-            return http.client.HTTPConnection(host, self.where.port, timeout=PATIENCE)
-        return UnixConnection(self.where, PATIENCE)
+            return http.client.HTTPConnection(host, self.where.port, timeout=within)
+        return UnixConnection(self.where, within)
 
 
 def near(bind: Bind) -> str:
