@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from fleetd.errors import PayloadError
 from fleetd.event import Record, stamp
@@ -219,8 +219,11 @@ def begun(stand: Stand) -> bool:
 
 
 def mark(stand: Struct) -> str:
-    """Where a feed stands, as a bookmark."""
-    return msgspec.json.encode(stand).decode()
+    """Where a feed stands, as a bookmark; what a walk reads no past for, it leaves out."""
+    told = astuple(stand)
+    if isinstance(stand, Walk) and stand.asked is None:
+        told = told[:-1]
+    return msgspec.json.encode(told).decode()
 
 
 def marked(bookmark: str | None, read: Callable[[str], T]) -> T | None:
