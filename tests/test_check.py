@@ -30,6 +30,7 @@ from fleetd.errors import (
 )
 from fleetd.secrets import MASK
 from fleetd.world import World
+from tests.clouds.sheets import account_of, key_of_google
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = (ROOT / "fleetd.toml").read_text()
@@ -80,6 +81,9 @@ def beside_it(folder: Path) -> Path:
     """The files that the sample names, as an operator would have them."""
     roster = "provider,id,fleet_number,vin,plate\nsamsara,281474,T-101,,\n"
     (folder / "vehicles.csv").write_text(roster)
+    key = folder / "google.json"
+    key.write_text(json.dumps(account_of(key_of_google())))
+    key.chmod(0o600)
     return folder
 
 

@@ -44,6 +44,7 @@ SCOPES = {
 }
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 EMAIL = "fleetd@example-project.iam.gserviceaccount.com"
+KEY_ID = "0123456789abcdef"
 MINUTE = 60.0
 RENDERED = {"UNFORMATTED_VALUE", "FORMULA"}
 
@@ -52,6 +53,24 @@ RENDERED = {"UNFORMATTED_VALUE", "FORMULA"}
 def key_of_google() -> rsa.RSAPrivateKey:
     """One for all clouds of a run: making one takes a second."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def account_of(key: rsa.RSAPrivateKey, key_id: str = KEY_ID) -> dict[str, Any]:
+    """The key file of the service account."""
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return {
+        "type": "service_account",
+        "project_id": "example-project",
+        "private_key_id": key_id,
+        "private_key": pem.decode(),
+        "client_email": EMAIL,
+        "client_id": "1",
+        "token_uri": "https://oauth2.googleapis.com/token",
+    }
 
 
 class Call(NamedTuple):
@@ -104,7 +123,7 @@ class Cloud:
         self._tokens: dict[str, tuple[float, str]] = {}
         self._alone = threading.RLock()
         self._key = key_of_google()
-        self.key_id = "0123456789abcdef"
+        self.key_id = KEY_ID
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(self))
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
@@ -134,21 +153,8 @@ class Cloud:
 
     def account(self, **other: Any) -> dict[str, Any]:
         """The key file of the service account, as Google's console gives it."""
-        pem = self._key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        return {
-            "type": "service_account",
-            "project_id": "example-project",
-            "private_key_id": self.key_id,
-            "private_key": pem.decode(),
-            "client_email": EMAIL,
-            "client_id": "1",
-            "token_uri": f"{self.url}/token",
-            **other,
-        }
+        ends_at = f"{self.url}/token"
+        return {**account_of(self._key, self.key_id), "token_uri": ends_at, **other}
 
     def end_tokens(self) -> None:
         """Every token that was given out is over."""

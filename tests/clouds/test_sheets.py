@@ -318,3 +318,29 @@ def test_a_book_has_at_most_ten_million_cells(cloud):
         sheets.batchUpdate(spreadsheetId=book.id, body={"requests": [wide]}).execute()
 
     assert book.titles() == ["Sheet1"]
+
+
+def test_merged_cells_and_formulas_read_as_google_tells_them(cloud):
+    book = cloud.book()
+    sheets = service(cloud)
+    tab = book.tabs[0]
+    for row, value in enumerate(("group", "North", "lost")):
+        tab.type(row, 0, value)
+    tab.calculate(1, 1, "=B99", "#REF!")
+    place = {
+        "sheetId": 0, "startRowIndex": 1, "endRowIndex": 3,
+        "startColumnIndex": 0, "endColumnIndex": 1,
+    }  # fmt: skip
+    merge = {"mergeCells": {"range": place, "mergeType": "MERGE_ALL"}}
+    sheets.batchUpdate(spreadsheetId=book.id, body={"requests": [merge]}).execute()
+
+    told = sheets.get(spreadsheetId=book.id, fields="sheets(merges)").execute()
+    body = {
+        "dataFilters": [{"gridRange": {"sheetId": 0, "startRowIndex": 1, "endRowIndex": 9}}],
+        "valueRenderOption": "UNFORMATTED_VALUE",
+    }  # fmt: skip
+    read = sheets.values().batchGetByDataFilter(spreadsheetId=book.id, body=body)
+    (found,) = read.execute()["valueRanges"]
+    assert told["sheets"] == [{"merges": [place]}]
+    assert found["valueRange"]["values"] == [["North", "#REF!"]]
+    assert found["valueRange"]["range"].startswith("'Sheet1'!A2:")

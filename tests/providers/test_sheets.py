@@ -412,6 +412,24 @@ async def test_a_header_or_tab_that_people_break_holds_the_feed_and_says_what_to
         assert len(told(source)) == 3
 
 
+async def test_a_header_that_went_while_fleetd_was_down_is_missed_as_well(
+    autojump_clock, tmp_path, far
+):
+    fleet(far)
+    async with reading(tmp_path, far) as source:
+        await listed(source)
+        calls = len(far.cloud.calls)
+        far.cloud.fault = lambda call: "503" if call.number >= calls + 2 else ""
+        await source.until(lambda: why(source).startswith("failing"))  # amid a walk
+    far.cloud.fault = lambda _call: ""
+    rename(far)
+    async with reading(tmp_path, far) as source:
+        await source.until(lambda: why(source).startswith("held"))
+
+        assert "'Unit' is gone from row 1" in why(source)
+        assert len(told(source)) == 3
+
+
 async def test_a_header_that_the_config_names_is_missed_by_its_name(
     autojump_clock, tmp_path, far
 ):
