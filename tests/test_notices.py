@@ -162,9 +162,9 @@ async def test_an_alarm_in_the_middle_of_a_storm_goes_at_the_next_free_token(
 
 @pytest.mark.parametrize(
     ("kind", "config", "days"),
-    [("slack", webhook, 7), ("slack", bot, 2), ("teams", flow, 2)],
+    [("slack", webhook, 3), ("slack", bot, 2), ("teams", flow, 2)],
 )
-async def test_an_outage_of_a_week_ends_with_one_digest_and_what_is_young_enough(
+async def test_an_outage_of_days_ends_with_one_digest_and_what_is_young_enough(
     autojump_clock, tmp_path, kind, config, days
 ):
     cloud = Slack() if kind == "slack" else Teams()
