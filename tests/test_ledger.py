@@ -299,3 +299,17 @@ async def test_ids_stand_behind_every_outcome(limit, tmp_path, world, autojump_c
         assert [one["seq"] for one in await ids(here, "delivered", name="ops")] == [1]
         refused = await here.port("/api/ledger", query="ids=6h&outcome=eaten")
         assert refused.status == 400
+
+
+async def test_vehicles_that_the_vendor_had_nothing_to_tell_of_are_counted_out_aloud(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        await covered(here, north=PUSHED)
+        await beats(here, 5)
+        now = {"ms": millis(here.store.world.now()), "absent": 2}
+        await here.store.remember(caught("north", "positions"), now)
+        found = await here.ask("/api/ledger")
+
+    said = finding(found, "north")["sentence"]
+    assert "(compared with Samsara to 06:05, less 2 vehicles that it has not)" in said
