@@ -261,7 +261,7 @@ async def test_rows_that_people_sorted_in_part_tell_nothing_until_they_are_put_r
 ):
     header = ("id", "number", MARK)
     far.fill(header)
-    for row in (1, 2, 3):
+    for row in (1, 2, 3, 4):
         written(far.tab, row, header, (f"v{row}", f"T-{row}"))
     kept(far.book, far.tab, ["id"], header[:2])
     async with reading(tmp_path, far, remove_after=1) as source:
