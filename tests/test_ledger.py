@@ -9,7 +9,7 @@ from fleetd.event import millis
 from fleetd.store.small import Beat, Refused
 from fleetd.tasks.coverage import Coverage, caught, covers, kept
 from tests.desk import Desk, desk
-from tests.store.deeds import crash, drain, fix, put
+from tests.store.deeds import counted, crash, drain, fix, put
 
 HOUR = 3600
 
@@ -299,6 +299,37 @@ async def test_ids_stand_behind_every_outcome(limit, tmp_path, world, autojump_c
         assert [one["seq"] for one in await ids(here, "delivered", name="ops")] == [1]
         refused = await here.port("/api/ledger", query="ids=6h&outcome=eaten")
         assert refused.status == 400
+
+
+async def test_the_ids_of_what_was_delivered_are_those_that_were_counted(
+    tmp_path, world, autojump_clock
+):
+    from fleetd.store import Attempt, Burial
+
+    def carried(first: int, last: int, verdict: str = "taken", job: int = 0) -> Attempt:
+        return Attempt(
+            sink="ops", job=job, lane=0, first=first, last=last, count=1,
+            verdict=verdict, status=200, ms=1, at_ms=1, key="k",
+        )  # fmt: skip
+
+    async def ids(here, sink: str) -> list[int]:
+        found = await here.ask("/api/ledger", ids="2026-11-21T06:00", outcome="delivered",
+                               name=sink)  # fmt: skip
+        return [one["seq"] for one in found["ids"]]
+
+    async with desk(tmp_path, world) as here:
+        await put(here.store, fix(1), fix(2), crash(3), fix(4), fix(5))
+        read = await here.store.next_batch("ops", 0, limit=3)
+        first, second, third = read.entries
+        await here.store.advance(
+            read, upto=4, delivered=[first, third], buried=[Burial(second, "no")],
+            attempts=[carried(1, 4, "never")],
+        )  # fmt: skip
+        await here.store.attempted([carried(5, 5, "later"), carried(1, 5, job=7)])
+
+        assert await ids(here, "ops") == [1, 4]
+        assert await ids(here, "pager") == []
+        assert counted(here.store, "ops") == {"delivered": 2, "dead": 1}
 
 
 async def test_vehicles_that_the_vendor_had_nothing_to_tell_of_are_counted_out_aloud(

@@ -12,11 +12,13 @@ from msgspec import Struct
 
 from fleetd import when
 from fleetd.errors import UsageError
-from fleetd.event import KINDS, millis, moment_of, stamp
+from fleetd.event import KINDS, Entry, millis, moment_of, stamp
 from fleetd.store import balance, look, stats
 from fleetd.store.balance import Gap
+from fleetd.store.places import taking_in
 from fleetd.store.stats import Hourly, Outage, Scope
 from fleetd.store.totals import HOUR_MS
+from fleetd.taking import Taking
 from fleetd.tasks.report.asked import Asked
 from fleetd.tasks.report.book import CAUGHT, COVERS, MINUTE_MS, Book, Known
 
@@ -29,10 +31,15 @@ SOURCE = (
 )  # fmt: skip
 SINK = ("delivered", "skipped", "dead", "dropped", "not_taken")
 EXITS = {"complete": 0, "lost": 1, "unknown": 3}
-TAKEN = (
-    "SELECT first, last FROM attempts WHERE sink = ? AND verdict = 'taken'"
-    " AND last >= ? AND first <= ? ORDER BY last LIMIT 20000"
+PLACES = "SELECT lane, seq, taking FROM cursors WHERE sink = ?"
+CARRIED = (  # a request of which one record was refused carried the others
+    "SELECT lane, first, last FROM attempts WHERE sink = ? AND job = 0"
+    " AND verdict IN ('taken', 'never') AND last >= ? AND first <= ?"
+    " ORDER BY last LIMIT 20000"
 )
+BURIED = "SELECT seq FROM dead WHERE scope = ? AND seq > ? AND seq < ?"
+
+NOWHERE = (0, Taking())
 
 
 class Span(Struct, frozen=True):
@@ -232,7 +239,11 @@ def _dead(asked: Asked, db: apsw.Connection, hour: int, _outcome: str) -> Page:
 
 
 def _delivered(asked: Asked, db: apsw.Connection, hour: int, _outcome: str) -> Page:
-    """What a sink took: the events it takes inside the requests that were taken."""
+    """What a sink took: what it takes, passed by its cursor, carried, and not set aside.
+
+    Where some of the hour were skipped this names those of them that lie between others
+    in a request: which they were is counted, and not written down.
+    """
     sink = asked.get("name")
     if sink not in asked.house.sinks:
         there = ", ".join(asked.house.sinks) or "none"
@@ -242,14 +253,28 @@ def _delivered(asked: Asked, db: apsw.Connection, hour: int, _outcome: str) -> P
         0,
     )
     low, high = _seqs(asked, db, hour)
-    reach = list(db.execute(TAKEN, (number, low + 1, high - 1)))
-    table = asked.house.sinks[sink]
-    meant = look.Filter(frozenset(table.takes or ()), frozenset(table.sources or ()))
-    found = look.oldest(db, meant, low, high, asked.limit)
+    places = {
+        lane: (seq, taking_in(words))
+        for lane, seq, words in db.execute(PLACES, (number,))
+    }
+    carried = list(db.execute(CARRIED, (number, low + 1, high - 1)))
+    buried = {seq for (seq,) in db.execute(BURIED, (number, low, high))}
+
+    def is_delivered(one: Entry) -> bool:
+        upto, taking = places.get(one.lane, NOWHERE)
+        return (
+            one.seq <= upto
+            and one.seq not in buried
+            and taking.takes(one.source, one.event)
+            and any(lane == one.lane and first <= one.seq <= last
+                    for lane, first, last in carried)
+        )  # fmt: skip
+
+    found = look.oldest(db, look.Filter(), low, high, asked.limit)
     listed = [
         {"seq": one.seq, "sink": sink, "source": one.source, "kind": one.kind,
          "id": one.event.id}
         for one in found.entries
-        if any(first <= one.seq <= last for first, last in reach)
+        if is_delivered(one)
     ]  # fmt: skip
     return listed, None if found.high >= high else found.high - 1
