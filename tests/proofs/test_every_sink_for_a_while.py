@@ -157,6 +157,7 @@ def balanced(of: Everywhere, log: list[Event]) -> None:
         assert n["delivered"] + n["skipped"] == len(taken(log, name)), (name, n)
         assert sum(n[one] for one in PASSED) == len(log), (name, n)
         assert n["dead"] + n["dropped"] == 0, (name, n)
+        assert delivered(of, found, name) == [one["seq"] for one in taken(log, name)]
     assert counts(found, "fleet")["stored"] == len(log)
     done = of.daemon.run("ledger")
     assert all(f"{name}: complete: " in done.stdout for name in of.sinks())
@@ -174,6 +175,22 @@ def counts(found: Any, name: str) -> Counter[str]:
                 {key: value for key, value in row.items() if isinstance(value, int)}
             )
     return n
+
+
+def delivered(of: Everywhere, found: Any, name: str) -> list[int]:
+    """The seqs behind its numbers, hour by hour."""
+    daemon = Remote(of.daemon.folder / "data" / "control.sock")
+    seqs: list[int] = []
+    for hour in [one["from"] for one in found["rows"] if one["name"] == name]:
+        asked = {"ids": hour.replace(" ", "T"), "outcome": "delivered", "n": "1000"}
+        after: int | None = 0
+        while after is not None:
+            page = daemon.get(
+                "/api/ledger", {**asked, "name": name, "after": str(after)}
+            )
+            seqs += [one["seq"] for one in page["ids"]]
+            after = page["high"]
+    return seqs
 
 
 # replay
