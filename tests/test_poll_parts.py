@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 import trio
 
-from tests.polling import TRACKS, UNITS, Asked, Far, feed, fix, page, polled
+from tests.polling import PEOPLE, TRACKS, UNITS, Asked, Far, feed, fix, page, polled
 
 
 def fleet(count: int):
@@ -209,3 +210,32 @@ async def test_a_vehicle_that_was_removed_is_asked_no_more(autojump_clock, tmp_p
             one.params["part"] for one in far.asked[before:] if one.path == "/tracks"
         }
         assert parts == {f"u{n}" for n in range(9)}
+
+
+class SlowPeople(Far):
+    """It lists its drivers only after twenty seconds."""
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/people":
+            await trio.sleep(20)
+        return await super().__call__(request)
+
+
+async def test_a_new_feed_waits_for_every_listing_and_one_that_goes_on_for_none(
+    autojump_clock, tmp_path
+):
+    """What it brings of the past is filled with the names of drivers only then."""
+    vendor = Vendor()
+    people = page({"id": "d1"}, whole=True)
+    far = SlowPeople(lambda one: people if one.path == "/people" else vendor(one))
+    waited = []
+    for _ in range(2):
+        far.asked.clear()
+        began = trio.current_time()
+        async with polled(tmp_path, far, UNITS, PEOPLE, TRACKS) as source:
+            await source.until(lambda: tracks(far))
+            await source.until(lambda: bookmark(source, "u9"))
+        waited.append(tracks(far)[0].at - began)
+
+    assert waited[0] >= 20
+    assert waited[1] < 20

@@ -27,6 +27,7 @@ def test_a_fix_seen_by_poll_is_the_fix_that_was_pushed(make, simulate):
     sim = simulate("loconav", vehicles=VEHICLES, every=EVERY, parked=PARKED, limit=25)
     polled, pushed = make(SOURCE + POLL, url=sim.url), make(SOURCE + PUSH)
     both = make(SOURCE + POLL + PUSH, url=sim.url)
+    since = int(time.time()) - 300
     for one in (polled, pushed, both):
         one.begin()
     for one in (polled, both):
@@ -34,7 +35,7 @@ def test_a_fix_seen_by_poll_is_the_fix_that_was_pushed(make, simulate):
     until = int(time.time()) + 1
     for one in (polled, both):
         one.run("pause", "north")
-    told = told_to(pushed, both, until)
+    told = told_to(pushed, both, since, until)
 
     by_poll, by_push, by_both = (one.positions() for one in (polled, pushed, both))
     assert told == [[], []]
@@ -43,17 +44,17 @@ def test_a_fix_seen_by_poll_is_the_fix_that_was_pushed(make, simulate):
     assert differences(by_poll.values(), some(by_push, by_poll), CARRIES) == []
     assert set(by_both) <= set(by_push)
     assert set(by_push) - set(by_both) == set()
-    driven = sim.truth(until - 300, until)
+    driven = sim.truth(since, until)
     assert (
         differences(some(by_poll, by_poll), kept(driven, by_poll), LocoNav.carries)
         == []
     )
 
 
-def told_to(one: House, two: House, until: int) -> list[list[bytes]]:
-    """Push the last minutes to both, as LocoNav does; what was lost on the way."""
+def told_to(one: House, two: House, since: int, until: int) -> list[list[bytes]]:
+    """Push these minutes to both, as LocoNav does; what was lost on the way."""
     twin = LocoNav(Truth(VEHICLES, every=EVERY, parked=PARKED))
-    since, lost = until - 300, []
+    lost = []
     for daemon in (one, two):
         url = f"http://127.0.0.1:{daemon.port}/webhooks/north/{daemon.environ['SIM_SECRET']}"
         told = trio.run(

@@ -86,10 +86,11 @@ class Poller:
     async def _directory_first(self) -> None:
         """A feed that was never read waits until the directory was, for a while.
 
-        What it brings of the past could not be filled with VIN and number later.
+        What it brings of the past could not be filled with VIN, number and name later.
         """
-        bookmark = self.store.bookmark(self.plan.source, self.feed.name)
-        if bookmark is None and not self.feed.parts:
+        parts = self._vehicles() if self.feed.parts else ("",)
+        places = [self._place(part) for part in parts]
+        if all(self.store.bookmark(self.plan.source, one) is None for one in places):
             self.health.say("waiting", "the directory comes first")
             with trio.move_on_after(DIRECTORY_S):
                 await self.credential.wait_for_listings(self.plan.after)
@@ -140,7 +141,7 @@ class Poller:
     async def _walk(self, part: str) -> None:
         """Page after page until the vendor says that no more waits."""
         feed = self.feed
-        place = f"{feed.name}/{part}" if part else feed.name
+        place = self._place(part)
         question = Question(feed.name, feed.ask, feed.unpack, place, feed.scope)
         trail = Trail(self._bookmark(question))
         more = True
@@ -153,6 +154,9 @@ class Poller:
             more = taken.page.more
             if more:
                 await trio.sleep(trail.step(taken.page, self.plan.every))
+
+    def _place(self, part: str) -> str:
+        return f"{self.feed.name}/{part}" if part else self.feed.name
 
     async def _page(self, question: Question, part: str) -> Taken | None:
         """One page; a bookmark that the vendor has forgotten is dropped."""
