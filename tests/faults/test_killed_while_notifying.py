@@ -172,7 +172,7 @@ def test_a_kill_in_the_moment_of_a_notification_repeats_that_one_at_most(
     )
     kills: Counter[tuple[str, str]] = Counter()
     first = seed % 1000 * 10_000
-    for number in range(rounds(8)):
+    for number in range(rounds(4)):
         name = ("bot", "hook", "flow", "mail")[number % 4]
         moment = MOMENTS[(number + number // 4) % 3]
         print(f"round {number}: {name}, {moment}")

@@ -73,7 +73,7 @@ def test_killed_at_any_moment_the_table_equals_the_log_and_a_replay_changes_noth
     chance = random.Random(seed)
     fill(daemon.folder / "data", EVENTS)
     lake = daemon.folder / "lake"
-    for number in range(rounds(6)):
+    for number in range(rounds(4)):
         if daemon.child is None:
             daemon.start()
         grown(lake)

@@ -155,7 +155,7 @@ def test_a_daemon_killed_at_any_moment_leaves_every_row_once_and_right(
     base: Base, rounds: Callable[[int], int], seed: int
 ) -> None:
     chance = random.Random(seed)
-    for _ in range(rounds(6)):
+    for _ in range(rounds(3)):
         base.daemon.begin()
         time.sleep(chance.uniform(0, 0.6))
         base.daemon.kill()
@@ -181,7 +181,7 @@ def test_connections_cut_in_the_middle_of_a_commit_leave_every_row_once_and_righ
 def test_backends_ended_in_the_middle_of_a_transaction_leave_every_row_once_and_right(
     base: Base, rounds: Callable[[int], int], seed: int
 ) -> None:
-    with ending(base.server, rounds(6), random.Random(seed)) as ended:
+    with ending(base.server, rounds(4), random.Random(seed)) as ended:
         base.daemon.begin()
         base.settle()
     assert ended

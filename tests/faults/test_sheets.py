@@ -205,7 +205,7 @@ def test_a_daemon_killed_at_any_moment_leaves_every_row_once_and_right(
     sheet: Sheet, rounds: Callable[[int], int], seed: int
 ) -> None:
     chance = random.Random(seed)
-    for _ in range(rounds(6)):
+    for _ in range(rounds(3)):
         sheet.daemon.begin()
         time.sleep(chance.uniform(0, 1.2))
         sheet.daemon.kill()
@@ -229,7 +229,7 @@ def test_all_of_it_at_once_and_somebody_who_sorts_and_inserts(
     chance = random.Random(seed)
     unruly(sheet.cloud, chance, 0.04)
     restless(sheet.cloud, random.Random(seed + 1))
-    for _ in range(rounds(4)):
+    for _ in range(rounds(2)):
         sheet.daemon.begin()
         time.sleep(chance.uniform(0.2, 2))
         sheet.daemon.kill()
