@@ -205,6 +205,7 @@ async def test_columns_that_move_between_two_questions_mix_nothing_up(
     async with reading(tmp_path, far) as source:
         await listed(source, 2)
 
+        assert dead(source) == []
         assert told(source) == [
             {"id": f"v{n}", "number": f"T-{n}", "plate": f"TX {n}"} for n in (1, 2, 3)
         ]
