@@ -33,7 +33,7 @@ CONFIG = """
 [sources.fleet]
 provider = "demo"
 webhook_secret = "env:DEMO"
-since = "10m"
+since = "5m"
 
 [sinks.files]
 kind = "file"

@@ -37,10 +37,10 @@ from tests.proofs.troubles import Pushing, Troubles, Watch
 from tests.proofs.worst import Hub
 from tests.sinks.sheeted import rows
 
-SHORT = 10.0  # seconds of trouble
+SHORT = 7.0  # seconds of trouble
 UNDER_WAY = 4  # requests that a kill may repeat: one unanswered, three not yet noted
 PASSED = ("delivered", "skipped", "dead", "dropped", "not_taken")
-DRAIN_S = {False: 60.0, True: 600.0}
+DRAIN_S = {False: 120.0, True: 900.0}
 
 
 @pytest.fixture
