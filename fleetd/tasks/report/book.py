@@ -126,7 +126,8 @@ class Book:
             if cover is None:
                 yield Missed(f"{spelled}: what came then may be missing", sure=False)
                 continue
-            late = sorted(self._late(scope.name, cover, one.until * MINUTE_MS))
+            back = one.until - 1  # the minute fleetd came back in has no row either
+            late = sorted(self._late(scope.name, cover, back * MINUTE_MS))
             if late:
                 what = ", ".join(late)
                 yield Missed(f"{spelled}, {what} still to be fetched", sure=False)
