@@ -20,7 +20,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     parser.add_argument("--rate", type=float, metavar="R", help="requests a second")
     parser.add_argument(
-        "--in-place", action="store_true", help="where live events went, once each"
+        "--in-place",
+        action="store_true",
+        help="a sheet that appends: where live events went, once each",
     )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--json", action="store_true", help="one JSON document")

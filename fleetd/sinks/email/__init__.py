@@ -3,7 +3,9 @@
 A repeat bears the same `Message-ID` wherever it says the same, and most mail programs
 show such a pair once. It comes about only where the server had taken the mail and we
 could not know: a lost answer, or a crash within the milliseconds between its answer and
-our note of it. Mails about one thing bear one `References`, so that they stand together.
+our note of it; where the server had put some recipients off, a crash before they have it
+mails the others once more. Mails about one thing bear one `References`, so that they
+stand together.
 """
 
 from __future__ import annotations
