@@ -20,6 +20,7 @@ from tests.vendors.running import Running
 
 VEHICLES = 6
 KILLS = 4
+LISTED = ("vehicles", "drivers")
 DIRECTORY = frozenset({"vin", "fleet_number"})  # a push-only source has no listing
 SLOW = {"slow": 0.5, "slow_s": [0.02, 0.2]}
 
@@ -37,8 +38,10 @@ class Day:
     def house(self, *, poll: bool, push: bool) -> House:
         source = self.road.source("north", poll=poll, push=push, url=self.sim.url)
         daemon = self.make(source).begin()
-        if poll:
-            daemon.until(lambda: daemon.all("--kind", "vehicle"), "the directory")
+        for feed in LISTED if poll else ():  # what it knows later fills nothing earlier
+            if feed in self.road.feeds:
+                kind = feed.removesuffix("s")
+                daemon.until(partial(daemon.all, "--kind", kind), "the directory")
         return daemon
 
     def pushing(self, daemon: House) -> threading.Thread:

@@ -18,8 +18,8 @@ from tests.test_every_provider import ANY
 from tests.tries import tries
 
 HERE = Path(__file__).parent / "verizon"
-WHERE = ("32.7791", "-96.8004", "Home Rd", "Yard")
-SECRET = {"Latitude": 32.7791, "Longitude": -96.8004, "GeoFenceName": "Yard",
+WHERE = ("32.7791", "-96.8004", "Home Rd", "The Yard")
+SECRET = {"Latitude": 32.7791, "Longitude": -96.8004, "GeoFenceName": "The Yard",
           "Address": {"AddressLine1": "7 Home Rd"}, "UpdateUTC": "2026-11-20T14:03:22",
           "VehicleNumber": "TX-104", "Speed": 54.0}  # fmt: skip
 
