@@ -13,7 +13,6 @@ from trio.lowlevel import Abort, RaiseCancelT
 
 from fleetd.errors import StoreError
 
-REQUEST_S = 120e-6  # what one request costs the loop with all that follows (measured)
 LINGER_MOST = 0.02  # seconds: a commit that hung says nothing about the next one
 MAX_JOINED = 4096
 T = TypeVar("T")
@@ -67,6 +66,7 @@ class Writer:
         self._answer: outcome.Outcome[Exception | None] | None = None  # it came back
         self._enough = 1  # writes that begin the next commit
         self._lingers_until = 0.0
+        self._worked_s = 0.0  # by the loop, up to the last commit
         self._sleeper: trio.lowlevel.Task | None = None
         self._bell = threading.Semaphore(0)
         self._state = "open"
@@ -215,8 +215,10 @@ class Writer:
         self.commits += 1
         self.commit_times(self.last_commit_s)
         self._settle(results)
+        worked_s = time.thread_time() - self._worked_s  # on as many as were committed
+        self._worked_s += worked_s
         at_once = len(self._flying) + len(self._pending)
-        slow = self.last_commit_s > at_once * REQUEST_S
+        slow = self.last_commit_s * len(self._flying) > worked_s * at_once
         self._enough = at_once if slow else (at_once + 1) // 2
         self._lingers_until = now + min(self.last_commit_s, LINGER_MOST)
         if fold := self._fold():
