@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from tests.bench.servers import free_port
 
 ROOT = Path(__file__).parents[1]
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 READING = ("status", "events", "show", "ledger", "check")
 HEAD = """
 [daemon]

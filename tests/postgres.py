@@ -18,7 +18,7 @@ import psycopg
 from tests.bench.servers import free_port
 
 PROGRAMS = "usr/lib/postgresql/*/bin/postgres"
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 BOSS, USER, SEALED = "boss", "fleetd", "sealed"
 PASSWORD = "a-password-to-hide"
 GIS, PLAIN = "fleet", "plain"

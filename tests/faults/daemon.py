@@ -18,7 +18,7 @@ from tests.bench.corpus import SECRET
 from tests.bench.servers import free_port
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 CONFIG = """
 [daemon]
 data = "{data}"

@@ -176,7 +176,7 @@ class Load:
         """Let it go on for a while."""
         self._stop.wait(seconds)
 
-    def until_acked(self, more: int, within: float = PATIENCE_S) -> None:
+    def until_acked(self, more: int, within: float = 60.0) -> None:
         """Wait until so many more were answered with 200."""
         wanted, end = len(self.acked) + more, time.monotonic() + within
         while len(self.acked) < wanted:

@@ -26,7 +26,7 @@ from tests.postgres import USER
 from tests.proofs.everywhere import FAULTS, SECRET, Everywhere
 
 Note = dict[str, Any]
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 TRUCKS = tuple(f"demo-{4101 + number * 7}" for number in range(25))
 
 
