@@ -219,7 +219,7 @@ class Writer:
         self._worked_s += worked_s
         at_once = len(self._flying) + len(self._pending)
         slow = self.last_commit_s * len(self._flying) > worked_s * at_once
-        self._enough = at_once if slow else (at_once + 1) // 2
+        self._enough = at_once if slow else max(1, at_once // 2)
         self._lingers_until = now + min(self.last_commit_s, LINGER_MOST)
         if fold := self._fold():
             self._send_aloft(fold)
