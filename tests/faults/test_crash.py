@@ -61,7 +61,7 @@ def test_a_daemon_killed_at_any_moment_loses_and_doubles_nothing(
     chance = random.Random(seed)
     daemon = make_daemon()
     with Load(daemon.port, tmp_path / "acked", first=seed % 1000 * 1_000_000) as load:
-        for number in range(rounds(10)):
+        for number in range(rounds(20)):
             moment = MOMENTS[number % len(MOMENTS)]
             print(f"round {number}: {moment.__name__}")
             daemon.begin()
@@ -87,7 +87,7 @@ def test_a_first_start_that_is_killed_anywhere_leaves_a_folder_that_works(
 ) -> None:
     """The one migration there is runs in the first start."""
     chance = random.Random(seed)
-    for number in range(rounds(3)):
+    for number in range(rounds(6)):
         daemon = make_daemon(f"fresh{number}")
         log = daemon.data / "log.sqlite"
         daemon.start()
@@ -113,7 +113,7 @@ def test_a_kill_while_the_oldest_are_let_go_of_loses_and_doubles_nothing(
     faults.clock(kept=True)
     daemon = make_daemon(store='max_disk = "64MiB"', environ=faults.environ)
     with Load(daemon.port, tmp_path / "acked", clients=1, make=page) as load:
-        for number in range(rounds(3)):
+        for number in range(rounds(4)):
             daemon.begin()
             load.until_acked(PAGE * (100 if number == 0 else 10), within=60)
             load.wait(chance.uniform(0, 1.5))

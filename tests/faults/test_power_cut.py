@@ -54,7 +54,7 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(
     daemon = plant.daemon("before", plant.disk)
     daemon.begin()
     with Load(daemon.port, tmp_path / "acked", first=seed % 1000 * 1_000_000) as load:
-        for number in range(rounds(3)):
+        for number in range(rounds(6)):
             load.until_acked(100)
             load.wait(chance.uniform(0, 0.7))
             acked = load.so_far()
