@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from msgspec.structs import replace
 
+from fleetd.providers.contract import Ask, Turn
 from tests.polling import PEOPLE, TRACKS, UNITS, Asked, Far, feed, fix, page, polled
 
 
@@ -146,6 +148,43 @@ async def test_a_vehicle_that_is_absent_is_left_out_of_the_round(
         assert source.states()["tracks"] == "waiting"
         assert source.healths["tracks"].why == ""
         assert source.alerts() == source.dead() == []
+
+
+@pytest.mark.parametrize("count", [1, 20])
+async def test_when_every_vehicle_is_absent_status_says_so_and_nothing_is_caught_up(
+    count, autojump_clock, tmp_path
+):
+    vendor = Vendor(count)
+    vendor.sick = {f"u{n}": {"error": "absent"} for n in range(count)}
+    far = Far(vendor)
+    async with polled(tmp_path, far, UNITS, TRACKS) as source:
+        await source.until(lambda: "no vehicle" in source.healths["tracks"].why)
+        await source.until(lambda: len(tracks(far)) > 2 * count)
+
+        why = source.healths["tracks"].why
+        assert f"no vehicle is served, {count} asked" in why
+        assert "switched off" in why
+        assert not source.store.recall("caught:north/tracks")
+
+        vendor.sick.popitem()
+        await source.until(lambda: source.healths["tracks"].why == "", 120)
+        assert source.store.recall("caught:north/tracks")
+
+
+async def test_absent_vehicles_beside_one_that_nothing_is_asked_about_are_told(
+    autojump_clock, tmp_path
+):
+    vendor = Vendor(3)
+    vendor.sick = {"u1": {"error": "absent"}, "u2": {"error": "absent"}}
+    far = Far(vendor)
+
+    def ask(turn: Turn) -> Ask | None:
+        return None if turn.part == "u0" else TRACKS.ask(turn)
+
+    async with polled(tmp_path, far, UNITS, replace(TRACKS, ask=ask)) as source:
+        await source.until(lambda: len(tracks(far)) > 2)
+
+        assert "no vehicle is served, 2 asked" in source.healths["tracks"].why
 
 
 @pytest.mark.parametrize(("sick", "state"), [(404, "held"), (503, "failing")])

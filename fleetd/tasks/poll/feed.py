@@ -138,22 +138,24 @@ class Poller:
 
     # one walk, page by page
 
-    async def _walk(self, part: str) -> None:
-        """Page after page until the vendor says that no more waits."""
+    async def _walk(self, part: str) -> bool:
+        """Page after page until no more waits; whether there was anything to ask."""
         feed = self.feed
         place = self._place(part)
         question = Question(feed.name, feed.ask, feed.unpack, place, feed.scope)
         trail = Trail(self._bookmark(question))
-        more = True
+        asked, more = False, True
         while more:
             await self._ready()
             taken = await self._page(question, part)
             if taken is None:
-                return
+                break
+            asked = True
             await self._took(taken, part)
             more = taken.page.more
             if more:
                 await trio.sleep(trail.step(taken.page, self.plan.every))
+        return asked
 
     def _place(self, part: str) -> str:
         return f"{self.feed.name}/{part}" if part else self.feed.name

@@ -18,13 +18,13 @@ TOLD = 3
 class Rounds:
     """The rounds of one feed; a vehicle that fails stops none of the others.
 
-    `walk(part)` asks everything that waits for a vehicle, `failed(part, fault)` is told
-    what went wrong with one alone.
+    `walk(part)` asks everything that waits for a vehicle, and says whether there was
+    anything to ask; `failed(part, fault)` is told what went wrong with one alone.
     """
 
     def __init__(
         self,
-        walk: Callable[[str], Awaitable[None]],
+        walk: Callable[[str], Awaitable[bool]],
         failed: Callable[[str, HeldError], Awaitable[None]],
         parallel: int,
     ) -> None:
@@ -34,6 +34,8 @@ class Rounds:
         self._benched: dict[str, float] = {}  # until when a vehicle is left alone
         self._troubles: dict[str, str] = {}
         self._streak: list[HeldError | TransientError] = []
+        self._served = False  # any vehicle of this round
+        self._absent: list[AbsentError] = []
 
     async def go(self, parts: Sequence[str]) -> str:
         """One round; what is to be told of it. Raises where the feed itself fails."""
@@ -42,7 +44,7 @@ class Rounds:
         self._troubles = {
             one: why for one, why in self._troubles.items() if one in self._benched
         }
-        self._streak = []
+        self._streak, self._served, self._absent = [], False, []
         left = deque(one for one in parts if one not in self._benched)
         async with trio.open_nursery() as nursery:
             for _ in range(min(self._parallel, len(left))):
@@ -59,9 +61,9 @@ class Rounds:
         while left and not self._broken:
             part = left.popleft()
             try:
-                await self._walk(part)
-            except AbsentError:
-                continue
+                asked = await self._walk(part)
+            except AbsentError as bad:
+                self._absent.append(bad)
             except HeldError as bad:
                 if bad.status == 401:  # whatever is asked: not about this vehicle
                     self._streak += [bad] * MOST_IN_A_ROW
@@ -72,6 +74,7 @@ class Rounds:
             except TransientError as bad:
                 await self._note(part, bad, bad.after or 0.0)
             else:
+                self._served = self._served or asked
                 self._streak = [] if not self._broken else self._streak
 
     async def _note(
@@ -82,6 +85,17 @@ class Rounds:
         self._benched[part] = trio.current_time() + rest
 
     def _told(self, count: int) -> str:
+        both = (self._none_served(), self._failing(count))
+        return "; ".join(one for one in both if one)
+
+    def _none_served(self) -> str:
+        """Some that are absent are no fault; where no other was served, the feed is."""
+        if self._served or not self._absent:
+            return ""
+        count, why = len(self._absent), said(self._absent[0])
+        return f"no vehicle is served, {count} asked and absent: {why}"
+
+    def _failing(self, count: int) -> str:
         if not self._troubles:
             return ""
         some = [f"{one}: {why}" for one, why in list(self._troubles.items())[:TOLD]]
