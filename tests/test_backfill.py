@@ -396,6 +396,74 @@ async def test_what_was_missed_does_not_wait_behind_a_long_past(
         assert here.store.backfills("north")[0].id == long
 
 
+class Strict(Far):
+    """A vendor that forbids a path, or what is older than a moment, until it does not."""
+
+    def __init__(self, path: str = "", before: datetime = EARLIEST) -> None:
+        super().__init__()
+        self.path, self.before = path, millis(before)
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        asked = request.url
+        if asked.path == self.path or int(asked.params["since"]) < self.before:
+            self.script.insert(0, httpx.Response(403))
+        return await super().__call__(request)
+
+
+async def test_a_job_that_is_refused_waits_and_the_next_one_goes_on(
+    tmp_path, autojump_clock
+):
+    far = Strict(before=SIX_DAYS[0])
+    older = (SIX_DAYS[0] - timedelta(days=1), SIX_DAYS[0])
+    async with house(tmp_path, far) as here:
+        refused = await here.ask_for(*older)
+        job = await here.ask_for(*SIX_DAYS)
+
+        with trio.fail_after(3600):
+            assert await here.ended(job) == "done"
+        assert here.fixes() == wanted(*SIX_DAYS)
+        before = len(far.asked)
+        await trio.sleep(3600)
+        assert 12 <= len(far.asked) - before <= 60, "now and then, by few"
+        far.before = 0
+        with trio.fail_after(600):
+            assert await here.ended(refused) == "done"
+        assert here.fixes() == wanted(older[0], SIX_DAYS[1])
+
+
+async def test_a_feed_whose_past_is_refused_holds_no_other_comparison_back(
+    tmp_path, autojump_clock
+):
+    far = Strict("/secrets")
+    base = vendor()
+    replace = msgspec.structs.replace
+
+    def ask_secrets(turn: Turn) -> Ask | None:
+        asked = ask(turn)
+        return None if asked is None else replace(asked, path="/secrets")
+
+    (fixes,) = base.feeds
+    secrets = replace(fixes, name="secrets", past=replace(fixes.past, ask=ask_secrets))
+    both = (secrets, fixes)
+    async with (
+        house(tmp_path, far, replace(base, feeds=both)) as here,
+        trio.open_nursery() as nursery,
+    ):
+        store, health = here.store, Health(here.world.now)
+        run = partial(
+            reconcile, here.credential, both, 3600.0, store=store, world=here.world,
+            health=health,
+        )  # fmt: skip
+        nursery.start_soon(run)
+        await trio.sleep(3 * 3600)
+        nursery.cancel_scope.cancel()
+
+        assert store.recall(caught("north", "secrets")) == {}
+        upto = store.recall(caught("north", "fixes"))["ms"]
+        assert upto > millis(MORNING + timedelta(hours=1))
+        assert here.fixes() == wanted(MORNING - timedelta(days=1), moment_of(upto))
+
+
 def test_only_what_the_live_roads_can_miss_is_compared():
     past = Past(ask, unpack, within=timedelta(days=1))
     kinds = {"a": ("position",), "b": ("safety",), "c": ("trip",), "d": ("vehicle",)}

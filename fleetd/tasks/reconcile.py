@@ -47,19 +47,19 @@ async def reconcile(
     credential: Credential, feeds: Sequence[Feed], every: float, *, store: Store,
     world: World, health: Health,
 ) -> None:  # fmt: skip
-    """Compare for ever: at once after a start, then now and then, behind live polls."""
-    source = credential.account.source
-    settle = timedelta(0)  # what was missed while we were down will not come by itself
-    while True:
+    """Compare for ever: at once after a start, then now and then, behind live polls.
+
+    Each feed by itself: one whose past is refused holds none of the others back.
+    """
+    async with trio.open_nursery() as nursery:
         for feed in feeds:
-            health.say("ok", feed.name)
-            await Comparison(credential, feed, store, world).run(settle)
-            health.beat()
-        health.say("waiting")
-        settle = SETTLE
-        await trio.sleep(every)
-        await note_outages(store, world.now() - 2 * timedelta(minutes=1))
-        logger.debug("compares", source=source, feeds=len(feeds))
+            one = Comparison(credential, feed, store, world)
+            nursery.start_soon(one.go_on, every, health)
+        while True:
+            await trio.sleep(every)
+            await note_outages(store, world.now() - 2 * timedelta(minutes=1))
+            source = credential.account.source
+            logger.debug("compares", source=source, feeds=len(feeds))
 
 
 class Comparison:
@@ -72,6 +72,19 @@ class Comparison:
         self.feed = feed
         self.store = store
         self.world = world
+
+    async def go_on(self, every: float, health: Health) -> None:
+        """Compare for ever."""
+        settle = timedelta(
+            0
+        )  # what was missed while we were down comes by no other way
+        while True:
+            health.say("ok", self.feed.name)
+            await self.run(settle)
+            health.beat()
+            health.say("waiting")
+            settle = SETTLE
+            await trio.sleep(every)
 
     async def run(self, settle: timedelta) -> None:
         """Finish what was begun before, then go on to now."""

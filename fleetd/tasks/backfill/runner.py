@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 import trio
+from msgspec import Struct
 
 from fleetd.clock import Clock
 from fleetd.errors import AbsentError, ExpiredError, HeldError, TransientError, said
@@ -29,25 +30,45 @@ AT_LEAST, AT_MOST = 4, 16  # pieces at once: a vendor's answer may take a second
 logger = structlog.get_logger()
 
 
+class Bench(Struct, frozen=True):
+    """A job that the vendor refuses: until when it is left alone, and why."""
+
+    until: float
+    why: str
+
+
 async def backfills(
     credential: Credential, feeds: Mapping[str, Feed], *, store: Store, world: World,
     health: Health, clock: Clock, repairs: bool = False,
 ) -> None:  # fmt: skip
     """Do the backfills of one source for ever, the oldest first; or only its repairs.
 
-    What was missed lately never waits behind months that somebody asked for.
+    What was missed lately never waits behind months that somebody asked for, and nothing
+    behind a job that the vendor refuses: that one is tried again now and then.
     """
     source = credential.account.source
+    benched: dict[int, Bench] = {}
     while True:
-        bell = store.bell(source)
-        found = (job for job in store.backfills(source) if is_repair(job) == repairs)
-        job = next(found, None)
+        bell, now = store.bell(source), trio.current_time()
+        jobs = [job for job in store.backfills(source) if is_repair(job) == repairs]
+        benched = {
+            job.id: benched[job.id]
+            for job in jobs
+            if job.id in benched and benched[job.id].until > now
+        }
+        refused = next((one.why for one in benched.values()), "")
+        job = next((one for one in jobs if one.id not in benched), None)
         if job is None:
-            health.say("idle")
-            await bell.wait()
+            health.say("held" if benched else "idle", refused)
+            ends = min((one.until for one in benched.values()), default=math.inf)
+            with trio.move_on_at(ends):
+                await bell.wait()
             continue
-        health.say("ok", f"job {job.id}")
-        await Backfill(job, credential, feeds, store, world, health, clock).run()
+        health.say("ok", f"job {job.id}; {refused}".removesuffix("; "))
+        one = Backfill(job, credential, feeds, store, world, health, clock)
+        await one.run()
+        if one.refused:
+            benched[job.id] = Bench(trio.current_time() + HELD_RETRY, one.refused)
 
 
 def is_repair(job: Job) -> bool:
@@ -71,6 +92,7 @@ class Backfill:
         self.world = world
         self.health = health
         self.clock = clock
+        self.refused = ""  # why the vendor refuses a piece of it
 
     @property
     def running(self) -> bool:
@@ -124,8 +146,8 @@ class Backfill:
     ) -> None:
         async with left:
             async for piece in left:
-                await Walk(self, feed, past, piece).run()
-                if not self.running:
+                on = await Walk(self, feed, past, piece).run()
+                if not on or not self.running:
                     return
 
 
@@ -143,8 +165,11 @@ class Walk:
         self._backoff = Backoff(job.world.chance)
         self._trail = Trail(None)
 
-    async def run(self) -> None:
-        """Page after page, through all that may go wrong, while the job is wanted."""
+    async def run(self) -> bool:
+        """Page after page, through all that passes, while the job is wanted.
+
+        False where the vendor refuses the piece: whoever asked for it leaves it alone.
+        """
         job = self.job
         while job.running and not job.store.paused(job.source):
             await job.credential.admitted()
@@ -153,29 +178,31 @@ class Walk:
                 more = taken is not None and taken.page.more
                 rest = self._trail.step(taken.page, 1.0) if taken and more else 0.0
             except (HeldError, TransientError) as bad:
-                await self._wait(bad)
+                if not await self._waited(bad):
+                    return False
                 continue
             except AbsentError as bad:
                 piece = self.piece
                 logger.info("piece_absent", job=job.id, piece=piece.name, why=str(bad))
                 await self._progress(0, whole=True, absent=piece.part or piece.name)
-                return
+                return True
             self._backoff.succeeded()
             records = len(taken.page.records) if taken is not None else 0
             job.health.beat()
             await self._progress(records, whole=not more)
             if not more:
-                return
+                return True
             await trio.sleep(rest)
-        await self._paused()
+        return await self._paused()
 
-    async def _paused(self) -> None:
+    async def _paused(self) -> bool:
         """A paused source stops its jobs too; a paused or cancelled job just ends here."""
         job = self.job
         if job.running and job.store.paused(job.source):
             job.health.say("paused", f"fleetd resume {job.source}")
             await job.store.wait_while_paused(job.source)
-            await self.run()
+            return await self.run()
+        return True
 
     async def _page(self) -> Taken | None:
         job = self.job
@@ -209,27 +236,33 @@ class Walk:
         elif records:
             job.store.writer.post(Progress(job.id, records, now))
 
-    async def _wait(self, bad: HeldError | TransientError) -> None:
-        """Say what is the matter, and wait it out; the job stays what it is."""
+    async def _waited(self, bad: HeldError | TransientError) -> bool:
+        """Say what is the matter, and wait it out; False where it will not pass by itself."""
         job = self.job
-        held = isinstance(bad, HeldError)
-        job.health.say("held" if held else "failing", f"job {job.id}: {said(bad)}")
+        held, why = isinstance(bad, HeldError), f"job {job.id}: {said(bad)}"
+        job.health.say("held" if held else "failing", why)
         logger.warning(
             "backfill_waits", job=job.id, piece=self.piece.name, why=said(bad)
         )
-        if isinstance(bad, HeldError) and bad.status == 401:
+        if isinstance(bad, TransientError):
+            await trio.sleep(max(bad.after or 0.0, self._backoff.failed()))
+        elif bad.status == 401:
             await job.credential.refused(str(bad))
-            return
-        if isinstance(bad, UnreadableError):
+        elif isinstance(bad, UnreadableError):
             await bury_page(
                 self.question.feed, str(bad), bad.body, job.credential, job.store,
                 job.clock,
             )  # fmt: skip
-        if isinstance(bad, TransientError):
-            await trio.sleep(max(bad.after or 0.0, self._backoff.failed()))
-            return
-        passing = isinstance(bad, UnreadableError)
-        with trio.move_on_after(self._backoff.failed() if passing else HELD_RETRY):
+            await self._rest()
+        else:
+            job.refused = why
+            return False
+        return True
+
+    async def _rest(self) -> None:
+        """Wait until the next try, unless the job is wanted no more."""
+        job = self.job
+        with trio.move_on_after(self._backoff.failed()):
             while job.running:
                 await job.store.bell(job.source).wait()
 
