@@ -225,6 +225,23 @@ async def test_live_events_overtake_a_long_replay(autojump_clock, tmp_path, far)
         assert trio.current_time() - at <= 1.0
 
 
+async def test_a_replay_paused_while_its_last_batch_is_under_way_is_done_with_it(
+    autojump_clock, tmp_path, far
+):
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(5)))
+        async with house.run():
+            await house.rest()
+            far.delay = lambda asked: 5.0
+            job = await house.store.add_job(replay(house, 1, 5))
+            await house.until(lambda: len(far.asked) == 2)
+            await house.store.change_job(job.id, "paused")
+            await house.until(lambda: house.store.jobs()[0].cursor == 5)
+            await house.until(lambda: house.health.state == "idle")
+
+        assert [one.state for one in house.store.jobs()] == ["done"]
+
+
 async def test_a_replay_goes_on_where_it_stood_after_a_restart(
     autojump_clock, tmp_path, far
 ):

@@ -23,7 +23,8 @@ from fleetd.store.totals import HOUR_MS
 ADVANCE_JOB = (
     "UPDATE jobs SET cursor = :upto, done = done + :decided, changed_ms = :now,"
     " why = coalesce(:why, why),"
-    " state = CASE WHEN :upto >= upto AND state = 'running' THEN 'done' ELSE state END"
+    " state = CASE WHEN :upto >= upto AND state IN ('running', 'paused') THEN 'done'"
+    " ELSE state END"
     " WHERE id = :job AND cursor = :after"
 )
 ATTEMPTS = (
