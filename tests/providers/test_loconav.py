@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fleetd.errors import (
     ConfigError,
@@ -116,9 +117,55 @@ def test_a_list_ends_on_more_false_and_only_that_makes_it_complete():
 
 
 def test_without_more_a_list_goes_on_until_a_page_is_empty():
-    page = polled("places", lists(1, page=1, count=84))
+    first = polled("places", lists(1, page=1, count=84))
+    turn = Turn(NOW, bookmark=first.bookmark)
+    second = polled("places", lists(2, page=2, count=84), turn)
+    third = asked(FEEDS["places"], Turn(NOW, bookmark=second.bookmark))
 
-    assert (page.bookmark, page.more, page.complete) == ("2", True, False)
+    assert (first.more, first.complete, second.more) == (True, False, True)
+    assert asked(FEEDS["places"], turn).params["page"] == "2"
+    assert third.params["page"] == "3"
+
+
+@pytest.mark.parametrize("name", ["places", "trips"])
+def test_a_list_without_more_that_sends_its_page_again_is_over_and_not_complete(name):
+    turn = Turn(NOW, since=NOW - timedelta(hours=5))
+    first = polled(name, lists(3), turn)
+    turn = replace(turn, bookmark=first.bookmark)
+    second = polled(name, lists(3), turn)
+
+    assert first.more
+    assert asked(FEEDS[name], turn).params["page"] == "2"
+    assert (second.more, second.complete) == (False, False)
+
+
+def test_a_page_like_the_one_before_is_no_end_where_more_is_said():
+    turn = Turn(NOW, bookmark=polled("drivers", lists(3)).bookmark)
+
+    assert polled("drivers", lists(3, more=True), turn).bookmark == "3"
+
+
+def listed(**data: Any) -> bytes:
+    more = {"pagination": {"more": False}}
+    return json.dumps({"success": True, "data": {**data, **more}}).encode()
+
+
+@pytest.mark.parametrize("more", [{}, {"total": 1, "filters": {}, "driver": None}])
+def test_a_list_is_read_under_whatever_name_it_comes(more):
+    turn = Turn(NOW, since=NOW - timedelta(hours=5))
+    page = polled("trips", listed(trips=[{"id": 1}], **more), turn)
+    known = polled("trips", listed(values=[{"id": 1}], states=[3, 6]), turn)
+
+    assert [one.body for one in page.records] == [b'{"id": 1}']
+    assert [one.body for one in known.records] == [b'{"id": 1}']
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"trips": None}, {"a": [], "b": []}, {"values": [], "alerts": []}]
+)
+def test_no_list_or_several_are_no_page(data):
+    with pytest.raises(PayloadError, match="where one was asked for"):
+        polled("trips", listed(**data), Turn(NOW, since=NOW - timedelta(hours=5)))
 
 
 def test_a_list_without_end_is_none():

@@ -2,7 +2,8 @@
 
 `page` is counted here and never read from an answer, which may say 0. A list goes on
 until `pagination.more` is false; where there is no `more` (polygons document none) until
-a page is empty. Times in questions are whole seconds since 1970.
+a page is empty, or the same as the one before it: then `page` is not heeded. Times in
+questions are whole seconds since 1970.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -29,7 +31,8 @@ from fleetd.providers.windows import (
     written,
 )
 
-LISTS = ("values", "vehicles", "alerts")  # what the calls name their lists
+LISTS = ("values", "vehicles", "alerts")  # the lists whose names are documented
+JOINT = "~"  # between a page's number and what the page before it held
 MOST_PAGES = 100_000  # a list that never ends is none
 LONGEST = timedelta(hours=23, minutes=59)  # "less than a day"
 SHORTEST = timedelta(seconds=90)  # "more than 1 min"
@@ -43,23 +46,16 @@ class Pagination(Struct, frozen=True):
     more: Any = None
 
 
-class Data(Struct, frozen=True):
-    """The lists of all calls; each answer has one of them."""
-
-    values: list[Raw] | None = None
-    vehicles: list[Raw] | None = None
-    alerts: list[Raw] | None = None
-    pagination: Pagination | None = None
-
-
 class Envelope(Struct, frozen=True):
     """What is around every answer."""
 
     success: Any = None
-    data: Data | None = None
+    data: dict[str, Raw] | None = None
 
 
 _envelope = msgspec.json.Decoder(Envelope).decode
+_list = msgspec.json.Decoder(list[Raw]).decode
+_pagination = msgspec.json.Decoder(Pagination | None).decode
 
 
 class Found(Struct, frozen=True):
@@ -73,23 +69,23 @@ def read(body: bytes) -> Found:
     """The items of an answer; whatever is not plainly a list is a fault."""
     try:
         answer = _envelope(body)
+        data = answer.data or {}
+        lists = {k: _list(one) for k, one in data.items() if bytes(one)[:1] == b"["}
+        pagination = _pagination(data.get("pagination", b"null"))
     except reading.UNREADABLE as bad:
         raise PayloadError(f"not LocoNav's JSON: {reading.short(bad)}") from bad
     if reading.flag({"success": answer.success}, "success") is False:
         raise PayloadError("success is false")
-    data = answer.data
-    lists = [getattr(data, name) for name in LISTS] if data else []
-    found = [one for one in lists if one is not None]
+    found = [lists[name] for name in LISTS if name in lists] or [*lists.values()]
     if len(found) != 1:
         raise PayloadError(f"{len(found)} lists where one was asked for")
-    pagination = data.pagination if data else None
     more = reading.flag({"more": pagination.more}, "more") if pagination else None
     return Found(found[0], more)
 
 
 def page_of(bookmark: str | None) -> int:
     """The page a bookmark stands at; the first page is 1."""
-    said = bookmark or ""
+    said = (bookmark or "").partition(JOINT)[0]
     known = said.isascii() and said.isdigit() and len(said) <= len(str(MOST_PAGES))
     return max(int(said), 1) if known else 1
 
@@ -98,14 +94,24 @@ def params(page: int, size: int) -> dict[str, str]:
     return {"page": str(page), "perPage": str(size)}
 
 
-def following(ask: Ask, found: Found) -> int | None:
-    """The next page, or null at the end. An empty page is an end, whatever it says."""
-    if found.more is False or not found.items:
+def following(ask: Ask, found: Found, bookmark: str | None) -> str | None:
+    """Where the list goes on, or null at the end: the page, and what this one held.
+
+    An empty page is an end, whatever it says; a repeated one where nothing says more.
+    """
+    held = print_of(found)
+    again = found.more is None and (bookmark or "").partition(JOINT)[2] == held
+    if found.more is False or not found.items or again:
         return None
     page = page_of(str(ask.params["page"])) + 1
     if page > MOST_PAGES:
         raise PayloadError(f"the list has no end: {MOST_PAGES} pages")
-    return page
+    return str(page) if found.more else f"{page}{JOINT}{held}"
+
+
+def print_of(found: Found) -> str:
+    held = blake2b(b",".join(bytes(one) for one in found.items), digest_size=8)
+    return held.hexdigest()
 
 
 def ask_list(
@@ -122,13 +128,13 @@ def ask_posted(path: str, size: int, json: Mapping[str, Any], turn: Turn) -> Ask
     )
 
 
-def unpack_list(feed: str, ask: Ask, body: bytes, _turn: Turn) -> Page:
+def unpack_list(feed: str, ask: Ask, body: bytes, turn: Turn) -> Page:
     """A page of a list; only the vendor's own `more: false` makes it complete."""
     found = read(body)
-    page = following(ask, found)
+    page = following(ask, found, turn.bookmark)
     return Page(
         [Record(feed, bytes(item)) for item in found.items],
-        bookmark=None if page is None else str(page),
+        bookmark=page,
         more=page is not None,
         complete=found.more is False,
     )
@@ -170,12 +176,13 @@ def unpack_window(feed: str, ask: Ask, body: bytes, turn: Turn) -> Page:
     """A page of a window. The bookmark says the next page, or the next window."""
     found = read(body)
     records = [Record(feed, bytes(item)) for item in found.items]
-    asked, page = window(turn), following(ask, found)
+    asked = window(turn)
     if asked is None:  # then nothing was asked
         raise PayloadError("no window stands open")
+    page = following(ask, found, asked.page)
     last = is_last(asked, turn)
     if page is not None:
-        mark = Window(asked.since, asked.until, str(page), last)
+        mark = Window(asked.since, asked.until, page, last)
         return Page(records, bookmark=written(mark), more=True)
     if not last:
         end = end_of(turn)
