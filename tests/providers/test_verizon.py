@@ -251,6 +251,49 @@ def test_vehicles_are_asked_in_hundreds_until_all_were_and_then_anew():
     assert walks == [True, True, False] * 2
 
 
+def bulk(**held: Any) -> list[Any]:
+    item = {"VehicleNumber": "TX-104", "StatusCode": 200, **held}
+    return events(polled("positions", json.dumps([item]).encode()))
+
+
+PLACE = {"Latitude": 32.7, "Longitude": -96.8, "UpdateUtc": "2026-11-20T14:03:22"}
+
+
+@pytest.mark.parametrize("held", [PLACE, [PLACE], {"Value": PLACE}, {"Value": [PLACE]}])
+def test_a_last_place_is_read_also_where_it_is_alone_in_a_list(held):
+    (found,) = bulk(ContentResource=held)
+
+    assert (found.vehicle, found.latitude) == ("TX-104", 32.7)
+
+
+@pytest.mark.parametrize("held", ["x", 5, [PLACE, PLACE], ["x"], [[PLACE]]])
+def test_a_good_answer_that_holds_what_is_no_place_is_set_aside_and_not_empty(held):
+    for one in (held, {"Value": held}):
+        with pytest.raises(PayloadError, match="is no object"):
+            bulk(ContentResource=one)
+        assert bulk(ContentResource=one, StatusCode=400) == []
+
+
+@pytest.mark.parametrize("held", [None, {}, [], {"Value": None}, {"Value": {}}])
+def test_a_good_answer_that_holds_nothing_is_empty(held):
+    assert bulk(ContentResource=held) == []
+
+
+@pytest.mark.parametrize("count", [2, "2", "2.0", None, "", "two", [], 0])
+def test_a_count_that_is_a_text_or_none_spoils_no_listing(count):
+    told = {"TotalCount": count, "Items": [{"VehicleNumber": "a"}] * 2}
+
+    assert len(polled("vehicles", json.dumps(told).encode()).records) == 2
+
+
+@pytest.mark.parametrize("count", [3, "3"])
+def test_a_part_of_a_listing_is_no_whole_one(count):
+    told = {"TotalCount": count, "Items": [{"VehicleNumber": "a"}] * 2}
+
+    with pytest.raises(PayloadError, match="2 of 3"):
+        polled("vehicles", json.dumps(told).encode())
+
+
 def test_a_fleet_that_shrinks_while_it_is_asked_ends_the_round():
     feed = FEEDS["positions"]
     turn = Turn(NOW, "T-900", vehicles=("T-100",))

@@ -20,7 +20,6 @@ from fleetd.providers import reading
 from fleetd.providers.reading import (
     Wire,
     count,
-    inner,
     number,
     silent,
     trimmed,
@@ -206,19 +205,32 @@ def content(body: bytes) -> tuple[str, Wire]:
     """Whose answer in a bulk one this is and what it holds; `{}` where it is refused.
 
     The names of the wrapper come from one client and half a page: a value that lies one
-    level higher, or bare, is as good.
+    level higher, bare, or alone in a list is as good. Where something is there that is
+    no such thing, it is a `PayloadError`: a vehicle must not fall silent over it.
     """
     item = plain(body)
-    code, held = count(item, "statuscode", "status"), _held(item)
-    whose = words(item, *WHOSE) or number_of(held)
-    return whose, held if code is None or code in GOOD else {}
+    code = count(item, "statuscode", "status")
+    held = _held(item) if code is None or code in GOOD else {}
+    return words(item, *WHOSE) or number_of(held or item), held
 
 
 def _held(item: Wire) -> Wire:
-    outer = inner(item, "contentresource", "content", "resource")
+    outer = _object(item, "contentresource", "content", "resource")
     if "value" in outer:
-        return inner(outer, "value")
+        return _object(outer, "value")
     return outer or ({} if "contentresource" in item else item)
+
+
+def _object(record: Wire, *names: str) -> Wire:
+    for name in names:
+        found = record.get(name)
+        if isinstance(found, list) and len(found) == 1:
+            found = found[0]
+        if found and not isinstance(found, dict):
+            raise PayloadError(f"{LABELS.get(name, name)} is no object")
+        if found:
+            return found
+    return {}
 
 
 def fix(metric: bool, record: Wire) -> Position:

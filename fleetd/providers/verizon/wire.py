@@ -22,11 +22,12 @@ WHEN = ("updateutc", "updatedutc", "updatetimeutc", "updatedatetimeutc", "timest
 LABELS = {
     "updateutc": "UpdateUtc", "startdateutc": "StartDateUtc", "latitude": "Latitude",
     "longitude": "Longitude", "speed": "Speed", "odometerinkm": "OdometerInKM",
-    "lastupdateddatetime": "LastUpdatedDateTime",
+    "lastupdateddatetime": "LastUpdatedDateTime", "contentresource": "ContentResource",
+    "value": "Value",
 }  # fmt: skip
 _rows = msgspec.json.Decoder(list[Raw]).decode
+_said = msgspec.json.Decoder(Any).decode
 _table = msgspec.json.Decoder(dict[str, Raw]).decode
-_count = msgspec.json.Decoder(int).decode
 
 
 def plain(body: bytes) -> Wire:
@@ -64,11 +65,12 @@ def rows(body: bytes) -> list[bytes]:
             names = ", ".join(sorted(table))[:SHORT]
             raise PayloadError(f"neither a list nor `items` in it, but: {names}")
         found = [bytes(one) for one in _rows(table["items"])]
-        told = [_count(table[name]) for name in COUNTS if name in table]
+        told = [_said(table[name]) for name in COUNTS if name in table]
     except reading.UNREADABLE as bad:
         raise PayloadError(f"not the list it should be: {reading.short(bad)}") from bad
-    if any(one > len(found) for one in told):
-        raise PayloadError(f"a part of a listing: {len(found)} of {max(told)}")
+    most = max((reading.as_number(one) or 0 for one in told), default=0)
+    if most > len(found):
+        raise PayloadError(f"a part of a listing: {len(found)} of {most:.0f}")
     return found
 
 
