@@ -222,25 +222,27 @@ def inner(record: Wire, *names: str) -> Wire:
 
 
 def objects(record: Wire, *names: str) -> list[Wire]:
-    """The objects in the first of these keys that holds a list."""
+    """The objects in the first of these keys that holds a list, or one of them alone."""
+    return [one for one in _listed(record, names) if isinstance(one, dict)]
+
+
+def _listed(record: Wire, names: tuple[str, ...]) -> list[Any]:
     for name in names:
         found = record.get(name)
         if isinstance(found, list):
-            return [one for one in found if isinstance(one, dict)]
+            return found
+        if isinstance(found, dict) and found:
+            return [found]  # as some write a list of one
     return []
 
 
 def texts(record: Wire, *names: str) -> tuple[str, ...]:
     """The texts in the first of these keys that holds a list; objects by name."""
-    for name in names:
-        found = record.get(name)
-        if isinstance(found, list):
-            said = (
-                words(one, "name", "id") if isinstance(one, dict) else ident(one)
-                for one in found
-            )
-            return tuple(one for one in said if one)
-    return ()
+    said = (
+        words(one, "name", "id") if isinstance(one, dict) else ident(one)
+        for one in _listed(record, names)
+    )
+    return tuple(one for one in said if one)
 
 
 def link(record: Wire, *names: str) -> str | None:

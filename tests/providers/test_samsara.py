@@ -215,6 +215,13 @@ def test_panic_and_sos_take_the_safety_lane(details):
     assert lane_of(one(incident(details))) == SAFETY
 
 
+def test_the_one_condition_of_a_panic_alert_may_come_without_a_list():
+    (condition,) = incident({"panicButton": BOTH})["data"]["conditions"]
+    found = one(incident({}, conditions=condition))
+
+    assert (found.type, found.vehicle, lane_of(found)) == ("panic", UNIT["id"], SAFETY)
+
+
 def test_a_panic_button_among_several_conditions_decides_what_the_incident_is():
     conditions = [
         {"triggerId": 1014, "details": {"insideGeofence": {"vehicle": UNIT}}},
