@@ -18,6 +18,7 @@ from fleetd.event.entry import (
 )
 from fleetd.event.identity import (
     GONE,
+    IMPLAUSIBLE,
     NOBODY,
     NORMAL,
     SAFETY,
@@ -85,6 +86,7 @@ __all__ = [
     "DAY_MS",
     "DIRECTORY_KINDS",
     "GONE",
+    "IMPLAUSIBLE",
     "KINDS",
     "LANES",
     "MILES_PER_METRE",

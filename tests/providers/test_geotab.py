@@ -126,6 +126,47 @@ def test_a_trip_that_is_computed_anew_is_the_same_trip_in_a_later_revision():
     assert over.ended_at is not None
 
 
+@pytest.mark.parametrize(
+    ("distance", "drove", "kilometres"),
+    [
+        (61.42, "00:48:10", 61.42),
+        (113_276.75, "01:27:41", 113.27675),  # metres
+        (50.0, "00:05:00", None),  # 600 km/h, and 50 m are no trip
+        (5_001.0, "00:00:30", None),  # 600 km/h as metres too
+        (33.0, "00:05:00", 33.0),
+        (0.4, "00:00:00", 0.4),
+    ],
+)
+def test_a_distance_that_nobody_could_drive_in_the_time_is_null_and_flagged(
+    distance, drove, kilometres
+):
+    told = {
+        "device": {"id": "b2A"},
+        "start": "2026-11-20T13:20:05.000Z",
+        "distance": distance,
+        "drivingDuration": drove,
+    }
+    (trip,) = GEOTAB.normalize["trips"](json.dumps(told).encode())
+
+    expected = None if kilometres is None else pytest.approx(kilometres / 1.609344)
+    assert trip.distance_miles == expected
+    assert trip.flags == (("implausible",) if kilometres is None else ())
+
+
+def test_the_one_defect_of_an_inspection_may_come_without_a_list():
+    told = {
+        "id": "f",
+        "dateTime": "2026-11-20T14:03:22Z",
+        "dVIRDefects": {
+            "defect": {"name": "Tyre"},
+            "defectRemarks": {"remark": "flat"},
+        },
+    }
+    (found,) = GEOTAB.normalize["inspections"](json.dumps(told).encode())
+
+    assert found.defects == ("Tyre: flat",)
+
+
 def test_a_fast_reader_and_a_lenient_one_see_the_same_point():
     body = json.loads((HERE / "positions.json").read_bytes())["result"]["data"][0]
     plain = json.dumps(body).encode()

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from fleetd.errors import PayloadError
 from fleetd.event import (
+    IMPLAUSIBLE,
     MILES_PER_METRE,
     MPH_PER_KPH,
     AnyEvent,
@@ -53,7 +54,8 @@ from fleetd.providers.reading import (
 )
 
 MILES_PER_KM = MPH_PER_KPH
-FASTEST_KPH = 400.0  # what is faster was told in metres
+FASTEST_KPH = 400.0
+FARTHEST_KM = 5000.0  # what is farther, and too fast, was told in metres
 IGNITION = "DiagnosticIgnitionId"
 HOURS = frozenset({"DiagnosticEngineHoursId", "DiagnosticEngineHoursAdjustmentId"})
 READ = ODOMETERS | HOURS | {IGNITION}
@@ -190,29 +192,36 @@ def trip(body: bytes) -> Iterator[AnyEvent]:
         drove = (stop - started).total_seconds()
     latitude, longitude = spot(told, "stopPoint")
     distance = numeral(told, "distance", vehicle, started)
+    driven = kilometres(distance, drove)
+    odd = driven is None and distance is not None
     yield Trip(
         id=f"{vehicle}@{millis(started)}",
         at=stop if over else started,
         revision=version(told),
         vehicle=vehicle,
         **person(told),
+        flags=(IMPLAUSIBLE,) if odd else (),
         type="trip",
         started_at=started,
         ended_at=stop if over else None,
-        distance_miles=miles(distance, drove),
+        distance_miles=None if driven is None else driven * MILES_PER_KM,
         duration_s=drove,
         end_latitude=latitude,
         end_longitude=longitude,
     )
 
 
-def miles(distance: float | None, drove: float | None) -> float | None:
-    """Kilometres as miles; some databases tell metres, which no truck could drive as km."""
-    if distance is None:
-        return None
-    if drove and drove > 0 and distance / drove * 3600 > FASTEST_KPH:
+def kilometres(distance: float | None, drove: float | None) -> float | None:
+    """A distance that could be driven in the time, or null.
+
+    It is told in km, but some databases tell metres.
+    """
+    if distance is None or not drove or drove < 0:
+        return distance
+    farthest = drove / 3600 * FASTEST_KPH
+    if distance > farthest and distance > FARTHEST_KM:
         distance /= 1000
-    return distance * MILES_PER_KM
+    return distance if distance <= farthest else None
 
 
 DUTIES: Mapping[str, str] = {
