@@ -286,7 +286,7 @@ def why_bad(settings: Settings, secret: str) -> str | None:
 
 
 def unpack(items: Steps, request: Request) -> Unpacked:
-    """A list is its items, an object one record; `items` says where the list is."""
+    """A list is its items, an object one record; `items` says where they are."""
     body = request.body.strip()
     if not body:
         return Unpacked((), empty=1)
@@ -305,7 +305,9 @@ def _items(body: bytes, steps: Steps) -> Sequence[bytes | msgspec.Raw]:
         shape = list[msgspec.Raw] if isinstance(step, int) else dict[str, msgspec.Raw]
         holder: Any = msgspec.json.decode(body, type=shape)
         body = bytes(holder[step]).strip()
-    if body.startswith(b"[") or steps:
+    if steps and body == b"null":
+        return []
+    if body.startswith(b"["):
         return msgspec.json.decode(body, type=list[msgspec.Raw])
     msgspec.json.decode(body, type=dict[str, msgspec.Raw])  # or it is nothing we know
     return [body]
