@@ -71,7 +71,7 @@ class Daemon:
             if store.aside:
                 logger.error("log_set_aside", why=store.aside)
             clock = Clock(world)
-            world.on_date = clock.heard
+            world.on_date, world.trusted = clock.heard, lambda: clock.trusted
             budgets = Budgets(world, store)
             try:
                 await self._sockets.need(self._house)

@@ -90,6 +90,7 @@ class World:
         self.steady = steady
         self.synchronised = synchronised
         self.on_date: Callable[[str], None] | None = None  # hears `Date` over HTTPS
+        self.trusted: Callable[[], bool] = lambda: True  # may a time be judged by `now`
         self.chance = chance or random.Random()  # noqa: S311  jitter, no secret
         self.in_thread = in_thread
         self.environ = environ
@@ -99,20 +100,20 @@ class World:
         self._alone_since: float | None = None  # asked, and nobody has answered since
 
     def client(self, **options: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-        """An HTTP client of the caller's own; redirects are answers, never followed.
+        """An HTTP client of the caller's own; redirects are answers, cookies nobody's.
 
         Unless its options say another way it goes as the environment and the system say.
         """
         import httpx  # 80 ms that a command which asks nobody need not wait
 
-        from fleetd.reach import usual_way
+        from fleetd.reach import no_cookies, usual_way
 
         if self._transport is not None:
             options = {**options, "transport": self._transport, "proxy": None}
         elif not options.keys() & {"transport", "proxy", "verify"}:
             options = {**usual_way(self.environ), **options}
         hooks = {"request": [self._asks], "response": [self._answered]}
-        options.setdefault("event_hooks", hooks)
+        options = {"event_hooks": hooks, "cookies": no_cookies(), **options}
         return httpx.AsyncClient(follow_redirects=False, **options)
 
     @property

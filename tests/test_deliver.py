@@ -400,6 +400,28 @@ async def test_what_is_too_old_is_told_once_and_counted_as_skipped(
         assert house.counts() == {"skipped": 201, "delivered": 2}
 
 
+async def test_while_our_own_clock_is_suspect_nothing_is_too_old_to_ring(
+    autojump_clock, tmp_path, far
+):
+    """It ran ahead of every device's; once it is right, what is old is summed up again."""
+    rung: list[str] = []
+    async with house_in(tmp_path, far) as house:
+        real, suspect = house.world.now, True
+        house.world.trusted = lambda: not suspect
+        house.world.now = lambda: real() + suspect * timedelta(days=400)
+        await house.append(crash(1), fix(1))
+        async with house.run(bell(rung), notifies=True, batch=1):
+            await house.rest()
+            suspect = False
+            await house.append(fix(2, at=MORNING - timedelta(days=3)))
+            await house.rest()
+            await house.until(lambda: len(rung) == 3)
+
+        told = "1 event from 18 Nov while offline: 1 position"
+        assert rung == ["s1", "p1", told]
+        assert house.counts() == {"delivered": 2, "skipped": 1}
+
+
 async def test_live_events_ring_one_by_one(autojump_clock, tmp_path, far):
     rung: list[str] = []
     async with house_in(tmp_path, far) as house:

@@ -56,7 +56,7 @@ class Courier:
         self._tokens = Tokens(plan, account)
         self._live = [self._stream(SAFETY, 0), self._stream(NORMAL, 0)]
         self._jobs: dict[int, Stream] = {}
-        self._digest = Digest(plan.max_age, world.now, world.chance)
+        self._digest = Digest(plan.max_age, world)
         for stream in self._live if plan.notifies else ():
             stream.digest = self._digest
         self._standing = Standing(name, store, world, health, self._live, self._digest)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from fleetd.event import SAFETY, Entry, millis, moment_of
 from fleetd.pace import Backoff
+from fleetd.world import World
 
 SAFETY_AGE = 86_400.0
 LABELS = 64  # kept; a text names the first few
@@ -25,20 +24,23 @@ class Digest:
     is told of once, whatever happens.
     """
 
-    def __init__(
-        self, max_age: float, now: Callable[[], datetime], chance: random.Random
-    ) -> None:
+    def __init__(self, max_age: float, world: World) -> None:
         self._age_ms = int(max_age * 1000)
         self._safety_ms = int(max(max_age, SAFETY_AGE) * 1000)
-        self._now = now
-        self._backoff = Backoff(chance)
+        self._world = world
+        self._backoff = Backoff(world.chance)
         self.due_at = 0.0
         self.count = self._first_ms = self._last_ms = 0
         self._labels: Counter[str] = Counter()
 
     def old(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Those of the entries that are too old, by the earlier of their two times."""
-        now_ms = millis(self._now())
+        """Those of the entries that are too old, by the earlier of their two times.
+
+        None while our own clock is suspect: one that ran ahead would silence live alarms.
+        """
+        if not self._world.trusted():
+            return []
+        now_ms = millis(self._world.now())
         return [one for one in entries if now_ms - moment(one) > self._limit(one)]
 
     def _limit(self, entry: Entry) -> int:
@@ -93,7 +95,7 @@ class Digest:
 
     def with_(self, entries: Sequence[Entry]) -> dict[str, Any] | None:
         """What is to be kept once these are passed as well."""
-        more = Digest(0, self._now, random.Random())  # noqa: S311  it draws nothing
+        more = Digest(0, self._world)
         if kept := self.kept():
             more.restore(kept)
         more.add(entries)
