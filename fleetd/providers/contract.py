@@ -17,7 +17,8 @@ class Ask(Struct, frozen=True):
 
     `path` is below the base URL (`host` replaces that, where a session moved). `tier`
     names the limit it counts against beside the credential's own. The body is `json`,
-    or `form` as a web page would post it.
+    or `form` as a web page would post it. `absent` is taken for the answer where the
+    vendor's `judge` raises `AbsentError`: how a feed finds its way past what is refused.
     """
 
     path: str
@@ -28,6 +29,7 @@ class Ask(Struct, frozen=True):
     headers: Mapping[str, str] = {}
     tier: str = ""
     host: str = ""
+    absent: Page | None = None
 
 
 class Answer(Struct, frozen=True):
@@ -47,7 +49,8 @@ class Turn(Struct, frozen=True):
     windowed feed reads again. `part` is the vehicle of a feed that is asked vehicle by
     vehicle, `vehicles` are all that the directory knows. `tags` are the operator's own.
     `last` is the bookmark of the last page that was kept: a listing, which begins anew
-    each time, learns from it what the one before found.
+    each time, learns from it what the one before found; and a feed that is to ask for
+    one window again, from `since`, what else its bookmark said.
     """
 
     now: datetime

@@ -115,7 +115,8 @@ def ask_track(turn: Turn) -> Ask | None:
         return None
     since, until = stamp(asked.since), stamp(asked.until)
     params = {"startdatetimeutc": since, "enddatetimeutc": until}
-    return Ask(of_vehicle(turn.part, "status/history"), params=params)
+    path, absent = of_vehicle(turn.part, "status/history"), walk.refused(asked, turn)
+    return Ask(path, params=params, absent=absent)
 
 
 class When(Struct, frozen=True):
@@ -152,7 +153,8 @@ def ask_trips(turn: Turn) -> Ask | None:
     if asked is None:
         return None
     start = stamp(asked.since - walk.SECOND)
-    return Ask(of_vehicle(turn.part, "segments"), params={"startdateutc": start})
+    path, absent = of_vehicle(turn.part, "segments"), walk.refused(asked, turn)
+    return Ask(path, params={"startdateutc": start}, absent=absent)
 
 
 def unpack_trips(ask: Ask, body: bytes, turn: Turn) -> Page:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fleetd.clock import Clock
-from fleetd.errors import HeldError, PayloadError
+from fleetd.errors import AbsentError, HeldError, PayloadError
 from fleetd.event import CODES, DIRECTORY_KINDS, Origin, Record
 from fleetd.providers.contract import (
     Ask,
@@ -100,7 +100,12 @@ async def _asked(
     question: Question, ask: Ask, turn: Turn, credential: Credential
 ) -> Sheet:
     """The answer, read: a large one beside the loop, which others need meanwhile."""
-    answer = await credential.ask(ask, rank=question.rank, scope=question.scope)
+    try:
+        answer = await credential.ask(ask, rank=question.rank, scope=question.scope)
+    except AbsentError:
+        if ask.absent is None:
+            raise
+        return Sheet(ask.absent, b"", clean=True)
     provider, body = credential.account.provider, answer.body
 
     def work() -> Sheet:
