@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from datetime import datetime
 
 DISK_FAULTS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
@@ -57,7 +58,8 @@ class RejectedError(FleetdError):
 
     `proven` is True where the far side itself named the records one by one; else the
     engine halves the batch and looks for proof before it buries anything. `blameless`
-    is True where the batch was only too big (413): halve, and blame nobody.
+    is True where the batch was only too big (413): halve, and blame nobody. `skipped`
+    are entries that the sink decided not to tell: seq → why, as in a receipt.
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class RejectedError(FleetdError):
         *,
         proven: bool = False,
         blameless: bool = False,
+        skipped: Mapping[int, str] | None = None,
         status: int | None = None,
         answer: bytes = b"",
     ) -> None:
         super().__init__("; ".join(sorted(set(reasons.values()))) or "rejected")
         self.reasons = dict(reasons)
+        self.skipped = dict(skipped or {})
         self.proven = proven
         self.blameless = blameless
         self.status = status
@@ -89,7 +93,15 @@ class HeldError(FleetdError):
 
 
 class ExpiredError(FleetdError):
-    """The far side no longer knows our bookmark: begin anew, and fetch what lies between."""
+    """The far side no longer knows our bookmark: begin anew, and fetch what lies between.
+
+    `since` is where the window begins that was asked for, where it was one: nothing
+    before it is lost, and it can be asked for again.
+    """
+
+    def __init__(self, why: str, *, since: datetime | None = None) -> None:
+        super().__init__(why)
+        self.since = since
 
 
 class AbsentError(FleetdError):

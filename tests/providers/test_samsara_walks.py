@@ -319,6 +319,17 @@ def test_a_cursor_that_is_not_taken_is_an_expired_one(status):
         judged(status, b"<html>", after="old")
 
 
+def test_a_cursor_of_a_window_that_is_not_taken_says_where_the_window_begins():
+    span = {"startTime": "2026-11-20T06:00:00.000Z", "endTime": "2026-11-21T06:00:00Z"}
+    with pytest.raises(ExpiredError) as window:
+        judged(400, sample("error_400"), after="old", **span)
+    with pytest.raises(ExpiredError) as stream:
+        judged(400, sample("error_400"), after="old", startTime=span["startTime"])
+
+    assert window.value.since == datetime(2026, 11, 20, 6, tzinfo=UTC)
+    assert stream.value.since is None
+
+
 def test_a_400_without_a_cursor_says_what_samsara_says():
     with pytest.raises(HeldError, match="bogusType"):
         judged(400, sample("error_400"), types="bogusType")

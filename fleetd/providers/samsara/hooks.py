@@ -16,7 +16,7 @@ from fleetd.errors import ExpiredError, HeldError, PayloadError
 from fleetd.providers.contract import Answer, Ask, Hooks, Probe, Registered, Turn
 from fleetd.providers.reading import UNREADABLE
 from fleetd.providers.samsara.cutting import Pagination, complaint, no_page
-from fleetd.providers.samsara.pages import following
+from fleetd.providers.samsara.pages import following, moment_in
 
 # Those that need not be enabled by Samsara first; an unknown one would spoil the call.
 EVENT_TYPES = (
@@ -33,12 +33,14 @@ MISSING = ("scope", "permission", "licen")  # of a token that is right, but not 
 def judge(ask: Ask, answer: Answer) -> None:
     """A cursor that is too old is a 400 like any other, so any with a cursor begins anew.
 
-    What an expired one is answered with is not documented; they live for 30 days. A
+    What an expired one is answered with is not documented; they live for 30 days. What
+    has an end was asked for from its beginning, and no cursor is needed to do it again. A
     token without the scope or the licence of a call holds that call alone.
     """
     if answer.status in (400, 410) and "after" in ask.params:
         said = complaint(answer.body) or "no reason given"
-        raise ExpiredError(f"{ask.path}: the cursor is not taken ({said})")
+        since = moment_in(ask, "startTime") if "endTime" in ask.params else None
+        raise ExpiredError(f"{ask.path}: the cursor is not taken ({said})", since=since)
     said = complaint(answer.body) if 400 <= answer.status < 500 else ""
     if answer.status == 401 and any(one in said.lower() for one in MISSING):
         raise HeldError(f"Samsara forbids {ask.path} to this token: {said}", status=403)

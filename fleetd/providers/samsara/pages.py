@@ -130,7 +130,7 @@ class Stats(Struct, frozen=True):
     decorations: str = ""
 
     def ask(self, turn: Turn) -> Ask | None:
-        stand = marked(turn.bookmark, _walk)
+        stand = walked(turn)
         if stand is not None and stand.reads_past(turn.now):
             return self.history().ask(stand.behind(turn))
         params = dict(self.fixed())
@@ -139,7 +139,7 @@ class Stats(Struct, frozen=True):
         return Ask("/fleet/vehicles/stats/feed", params)
 
     def unpack(self, ask: Ask, body: bytes, turn: Turn) -> Page:
-        stand = marked(turn.bookmark, _walk)
+        stand = walked(turn)
         if stand is not None and stand.reads_past(turn.now):
             page = self.history().unpack(ask, body, stand.behind(turn))
             on = Walk(stand.after)
@@ -170,6 +170,17 @@ class Stats(Struct, frozen=True):
 
 
 _walk = msgspec.json.Decoder(Walk).decode
+
+
+def walked(turn: Turn) -> Walk | None:
+    """Where a stats feed stands; a place in the past that was forgotten is asked anew.
+
+    Only that: what was uploaded late meanwhile comes by the cursor of the feed alone.
+    """
+    stand = marked(turn.bookmark or turn.last, _walk)
+    if stand is None or turn.bookmark is not None:
+        return stand
+    return replace(stand, since=turn.since, past=None)
 
 
 class Stand(Struct, frozen=True, array_like=True):

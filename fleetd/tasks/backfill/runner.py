@@ -212,6 +212,7 @@ class Walk:
         except ExpiredError as bad:
             if bookmark is None:
                 raise HeldError(f"{bad}, though we gave it none") from bad
+            self._trail.anew(bad)
             return await self._ask(None)
 
     async def _ask(self, bookmark: str | None) -> Taken | None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from fleetd.clock import Clock
 from fleetd.errors import AbsentError, ExpiredError, HeldError, TransientError, said
@@ -14,7 +15,6 @@ from fleetd.event import millis, moment_of, stamp
 from fleetd.pace import Backoff
 from fleetd.providers.contract import Turn
 from fleetd.store import Store
-from fleetd.store.loading import success_of
 from fleetd.tasks.coverage import caught
 from fleetd.tasks.poll.credential import HELD_RETRY, Credential
 from fleetd.tasks.poll.listing import Listing
@@ -38,8 +38,8 @@ async def poll(
 ) -> None:  # fmt: skip
     """Ask for ever: each page is kept with its bookmark, so a crash repeats one.
 
-    `recover(since)` is told that the vendor forgot our bookmark, and when the last page
-    came: what lies between is to be fetched by another way.
+    `recover(since)` is told that the vendor forgot our bookmark, and up to when all was
+    read: what came since then is to be fetched by another way.
     """
     await Poller(plan, credential, store, world, health, clock, recover).run()
 
@@ -105,7 +105,7 @@ class Poller:
 
     async def _round(self) -> float:
         """Everything that waits now; how long to rest then."""
-        began = millis(self.world.now())
+        began = millis(self._now())
         try:
             rest = await self._ask_all()
         except HeldError as bad:
@@ -114,11 +114,12 @@ class Poller:
             self.health.say("failing", said(bad))
             return max(getattr(bad, "after", None) or 0.0, self._backoff.failed())
         self._backoff.succeeded()
-        if self.store.recall(self._lost):
-            await self.store.remember(self._lost, None)
         self.health.say("waiting", self._note)
         if not self._note:  # nobody was left out
             self.store.note(caught(self.plan.source, self.feed.name), {"ms": began})
+        for done in (self._lost, self._first):
+            if self.store.recall(done):
+                await self.store.remember(done, None)
         return rest
 
     async def _ask_all(self) -> float:
@@ -147,7 +148,7 @@ class Poller:
         asked, more = False, True
         while more:
             await self._ready()
-            taken = await self._page(question, part)
+            taken = await self._page(question, part, trail)
             if taken is None:
                 break
             asked = True
@@ -160,7 +161,9 @@ class Poller:
     def _place(self, part: str) -> str:
         return f"{self.feed.name}/{part}" if part else self.feed.name
 
-    async def _page(self, question: Question, part: str) -> Taken | None:
+    async def _page(
+        self, question: Question, part: str, trail: Trail
+    ) -> Taken | None:  # fmt: skip
         """One page; a bookmark that the vendor has forgotten is dropped."""
         bookmark = self._bookmark(question)
         try:
@@ -168,9 +171,12 @@ class Poller:
         except ExpiredError as bad:
             if bookmark is None:
                 raise HeldError(f"{bad}, though we gave it none") from bad
-            since = await self._forgotten(question, bad)
+            trail.anew(bad)
+            turn = self._turn(None, part, await self._forgotten(question, bad))
+            if bad.since is not None:
+                turn = replace(turn, last=bookmark)
         try:
-            return await self._ask(question, self._turn(None, part, since))
+            return await self._ask(question, turn)
         except ExpiredError as bad:
             raise HeldError(f"{bad}, though we gave it none") from bad
 
@@ -210,7 +216,9 @@ class Poller:
         begins = self.plan.begins(now)
         if part:  # a vehicle that turns up later begins then
             return begins
-        self._begun = begins if self._begun is None else min(begins, self._begun)
+        if self._begun is None or begins < self._begun:
+            self._begun = begins
+            self.store.note(self._first, {"ms": max(0, millis(begins))})
         return self._begun
 
     def _now(self) -> datetime:
@@ -277,28 +285,40 @@ class Poller:
         Where the feed has a past, a job fetches it as well: not every vendor can begin
         its live feed at a time of our choice.
         """
-        source, name = self.plan.source, self.feed.name
-        logger.warning(
-            "bookmark_expired", source=source, feed=question.place, why=str(bad)
-        )
+        source, place = self.plan.source, question.place
+        logger.warning("bookmark_expired", source=source, feed=place, why=str(bad))
         if self._listing is not None:
             self._listing.again()
             return None
-        success = await self.store.reading(
-            lambda reader: success_of(reader.db, source, name)
-        )
-        if success is None:
-            return None
-        since = moment_of(success) - max(self.plan.behind, OVERLAP)
+        if bad.since is not None:  # the same window again: nothing of it is lost
+            return bad.since
+        since = self._read_up_to() - max(self.plan.behind, OVERLAP)
         if self._recover is not None and not self.store.recall(self._lost):
             await self._recover(since)
             await self.store.remember(self._lost, {"since": stamp(since)})
         return since
 
+    def _read_up_to(self) -> datetime:
+        """Where a first reading began that is not through yet, else when it was caught up.
+
+        Not when the last page came: whoever reads a month from its beginning has read
+        nothing of its end.
+        """
+        kept = self.store.recall(self._first) or self.store.recall(
+            caught(self.plan.source, self.feed.name)
+        )
+        begins = self.plan.begins(self._now())
+        return moment_of(kept["ms"] if kept else max(0, millis(begins)))
+
     @property
     def _lost(self) -> str:
         """Where it is kept that a job fetches what was lost with a bookmark."""
         return f"lost:{self.plan.source}/{self.feed.name}"
+
+    @property
+    def _first(self) -> str:
+        """Where it is kept where a first reading began, until it is through."""
+        return f"begun:{self.plan.source}/{self.feed.name}"
 
     async def _held(self, bad: HeldError) -> float:
         """The vendor refuses us, or sends what is no page: the rest until the next try."""

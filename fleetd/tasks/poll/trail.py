@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from fleetd.errors import HeldError
+from fleetd.errors import ExpiredError, HeldError
 from fleetd.providers.contract import Page
 
 REMEMBERED = 50_000
+MOST_ANEW = 10  # forgotten bookmarks of one walk
 EMPTY_FREE = 100  # empty pages in a row that nobody minds: windows of a quiet time
 EMPTY_PAUSE = 1.0
 EMPTY_MANY = 10_000  # beyond it, no faster than the feed's own pace
@@ -17,6 +18,14 @@ class Trail:
     def __init__(self, bookmark: str | None) -> None:
         self._seen = {bookmark}
         self._empty = 0
+        self._anew = 0
+
+    def anew(self, bad: ExpiredError) -> None:
+        """The walk begins again where it was; `HeldError` where that does not end."""
+        self._seen.clear()
+        self._anew += 1
+        if self._anew > MOST_ANEW:
+            raise HeldError(f"{bad}, again and again") from bad
 
     def step(self, page: Page, pace: float) -> float:
         """How long to rest before the next page; `HeldError` where it is one we had."""
