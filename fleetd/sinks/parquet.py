@@ -225,12 +225,12 @@ class Lake:
         return answer
 
     def _order(self, batch: Batch) -> bytes:
-        config = self._config
+        config, trusted = self._config, self._world.trusted()
         return msgspec.json.encode(
             {
                 "folder": str(config.path),
                 "days": config.layout == "days",
-                "keep_days": int(config.keep or 0) // DAY_S,
+                "keep_days": int(config.keep or 0) // DAY_S if trusted else 0,
                 "now_ms": millis(self._world.now()),
                 "tidy": batch.generation == 0,
             }

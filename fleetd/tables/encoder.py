@@ -157,6 +157,7 @@ class Writer:
         newest = max((row.received_ms for row in rows), default=order.now_ms)
         edge = FOREVER
         if order.keep_days:
+            newest = min(newest, order.now_ms)  # one stamped ahead goes on being ahead
             edge = today(newest) - timedelta(days=order.keep_days)
         by_kind: dict[str, list[Row]] = {}
         for row in rows:

@@ -11,6 +11,7 @@ import pytest
 from tests.end_to_end.showing import shows
 from tests.harness import Fleetd
 
+ELSEWHERE = "tests.end_to_end.elsewhere"  # where the clock is believed from the start
 CONFIG = """
 [sources.gate]
 provider = "generic"
@@ -43,7 +44,7 @@ linger = "0s"
 
 @pytest.fixture(scope="module")
 def daemon(make: Callable[..., Fleetd]) -> Fleetd:
-    one = make(CONFIG, environ={"KEY": "key-1"}).begin()
+    one = make(CONFIG, environ={"KEY": "key-1"}, program=ELSEWHERE).begin()
     times = ("2026-01-02T03:04:05Z", "2026-01-02T23:59:59Z", None)
     for number, at in enumerate(times):
         told = {"id": f"e{number}", "truck": "t", "at": at}

@@ -274,6 +274,21 @@ async def test_old_days_go_when_they_are_old_enough(tmp_path):
     assert [one["date"] for one in rows_in(tmp_path)] == ["2026-11-21"]
 
 
+async def test_while_our_own_clock_is_suspect_no_day_goes_and_no_row_is_left_out(
+    tmp_path,
+):
+    """It ran years ahead, and everything looks old."""
+    around, ahead = world(), timedelta(days=3650)
+    around.now, around.trusted = lambda: DAY + ahead, lambda: False
+    keep = config(tmp_path, keep=Seconds(30 * 86_400))
+    async with opened(tmp_path) as write:
+        await write(batch(entries(1)))
+    async with SINK.open(keep, around, "") as write:
+        await write(batch([entry(2, after=ahead)]))
+
+    assert [one["date"] for one in rows_in(tmp_path)] == ["2026-11-21"] * 2
+
+
 def test_keys_that_cannot_be_meant_are_refused(tmp_path):
     with pytest.raises(ValueError, match="whole days"):
         config(tmp_path, keep=Seconds(3600))

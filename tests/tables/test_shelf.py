@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from fleetd.event import COLUMNS, Fault
+from fleetd.event import COLUMNS, Fault, millis
 from fleetd.tables import Column, parts, shape_of, shelf, tidy
 from fleetd.tables.parts import DamagedError
 from fleetd.tables.shelf import Memory
@@ -199,6 +199,15 @@ def test_days_that_are_old_enough_go_and_their_late_rows_are_left_out(lake):
     assert len(lake.rows()) == 4
     assert len(lake.catalog()["tables"]["positions"]["days"]) == 2
     assert [*(lake.folder / ".tmp").iterdir()] == []
+
+
+def test_rows_that_are_stamped_ahead_of_our_clock_age_nothing(lake):
+    """The clock was ahead when they arrived, and is right by now."""
+    lake.put(fix(1, NOON - 5 * DAY))
+    ahead = structs.replace(fix(2), received_ms=millis(NOON + 3650 * DAY))
+    lake.put(ahead, keep_days=30)
+
+    assert list(lake.days()) == ["date=2026-11-16", "date=2026-11-21"]
 
 
 def test_what_somebody_else_put_there_is_left_alone(lake):
