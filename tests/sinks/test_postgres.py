@@ -191,13 +191,13 @@ async def test_the_latest_row_never_goes_back(place):
 async def test_a_fix_without_a_clock_a_vehicle_or_a_believable_time_is_nobodys_latest(
     place,
 ):
-    ahead = fix(3, minutes(60 * 24 * 400), flags=("clock_suspect",))
-    await place.write(
-        [fix(1), entry(2, Position(id="no", vehicle="v2")), ahead, fix(4, vehicle=None)]
-    )
+    flagged = fix(3, minutes(30), flags=("clock_suspect",))
+    ahead = fix(5, DAY + timedelta(days=2))  # come while our own clock was suspect
+    nowhere = [entry(2, Position(id="no", vehicle="v2")), fix(4, vehicle=None)]
+    await place.write([fix(1), flagged, ahead, *nowhere])
 
     assert [row["seq"] for row in place.rows("latest_positions")] == [1]
-    assert len(place.rows()) == 4
+    assert len(place.rows()) == 5
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

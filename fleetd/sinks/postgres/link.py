@@ -19,7 +19,7 @@ from psycopg.sql import SQL, Literal
 from psycopg.waiting import Ready, Wait
 
 from fleetd.errors import HeldError
-from fleetd.event import Entry
+from fleetd.event import DAY_MS, Entry, millis
 from fleetd.sinks.contract import Batch
 from fleetd.sinks.postgres import address, verdicts
 from fleetd.sinks.postgres.columns import LATEST, Shape, shape_of
@@ -254,11 +254,17 @@ def superseded(entries: Sequence[Entry]) -> list[int]:
 
 
 def newest(entries: Sequence[Entry]) -> list[int]:
-    """The seq of each vehicle's last fix by its own time, where that can be believed."""
+    """The seq of each vehicle's last fix by its own time, where that can be believed.
+
+    While our own clock was suspect nothing was flagged: a fix from beyond its arrival
+    would stay the last for ever.
+    """
     last: dict[tuple[str, str], tuple[datetime, int, int]] = {}
     for entry in entries:
         fix = entry.event
         if fix.vehicle is None or fix.at is None or SUSPECT in fix.flags:
+            continue
+        if millis(fix.at) > entry.received_ms + DAY_MS:
             continue
         key, order = (entry.source, fix.vehicle), (fix.at, entry.revision, entry.seq)
         if key not in last or last[key] < order:
