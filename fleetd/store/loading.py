@@ -14,10 +14,6 @@ FACTS = "SELECT source, vehicle, name, at_ms, value FROM facts"
 RECORDS = "SELECT source, kind, id, content, revision, seq FROM records"
 PROVIDERS = "SELECT name, provider FROM names WHERE side = 'source'"
 BOOKMARKS = "SELECT source, feed, value FROM bookmarks"
-SUCCESS = (
-    "SELECT min(success_ms) FROM bookmarks JOIN names ON names.id = source"
-    " WHERE side = 'source' AND name = ? AND (feed = ? OR feed GLOB ? || '/*')"
-)
 KEPT = "SELECT name, value FROM kept"
 
 
@@ -43,12 +39,6 @@ def bookmarks_of(
     return {
         (names[source], feed): value for source, feed, value in db.execute(BOOKMARKS)
     }
-
-
-def success_of(db: apsw.Connection, source: str, feed: str) -> int | None:
-    """When a feed last got a page, in ms; of one asked by vehicle, the oldest."""
-    found: int | None = db.execute(SUCCESS, (source, feed, feed)).get
-    return found
 
 
 def kept_of(db: apsw.Connection) -> dict[str, dict[str, Any]]:
