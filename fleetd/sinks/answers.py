@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 import trio
 from msgspec import Struct
 
@@ -22,21 +24,30 @@ from fleetd.pace import http_date, retry_after
 from fleetd.sinks.contract import Receipt
 
 KEPT = 2048  # bytes of an answer that are kept
-READ = 64 * 1024  # that are read at all, for `disagrees` to look at
+READ = 64 * 1024  # that are read at all
+JUDGED = 4 << 20  # that are read where `disagrees` looks at them: a word for each entry
 BODY_WITHIN = 5.0  # seconds for a body once the status is there
 LATER = frozenset({408, 425, 429})
 UNBLAMED = frozenset({408, 429, 503})  # these say nothing about the records
 OUT_OF_SIZE = 413
+BLANK = b"\xef\xbb\xbf \t\r\n"  # a mark of UTF-8, and what JSON may begin with
+PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 Disagrees = Callable[[bytes], "str | None"]
+Cut = Literal["", "too long", "too slow", "packed"]
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Answer(Struct, frozen=True):
-    """As much of an answer as a verdict needs; of the URL only `host` is told."""
+    """As much of an answer as a verdict needs; of the URL only `host` is told.
+
+    `cut` says why its body is not whole, if it is not.
+    """
 
     host: str
     status: int
     headers: httpx.Headers
     body: bytes
+    cut: Cut = ""
 
 
 async def post(
@@ -53,20 +64,26 @@ async def post(
 
     `disagrees` reads the body of a 2xx and says why it is no yes after all, or None.
     """
-    answer = await ask(http, "POST", url, within=within, **request)
+    answer = await ask(
+        http, "POST", url, within=within, most=JUDGED if disagrees else READ,
+        body_within=BODY_WITHIN, **request,
+    )  # fmt: skip
     return judge(answer, entries, now(), disagrees)
 
 
 async def ask(
     http: httpx.AsyncClient, method: str, url: str, *, within: float,
-    most: int = READ, **request: Any,
+    most: int = READ, body_within: float | None = None, **request: Any,
 ) -> Answer:  # fmt: skip
     """One request and the first of its answer; what is no answer raises a verdict.
 
     No more than `most` bytes of it are read; where it is asked for more than usual, a
-    body that takes too long is no answer, and not the beginning of one.
+    body that takes too long is no answer, and not the beginning of one, unless
+    `body_within` says how long it may take.
     """
-    host = urlsplit(url).hostname or "the far side"
+    if body_within is None:
+        body_within = BODY_WITHIN if most == READ else math.inf
+    host = _host(url) or "the far side"
     headers = {**request.pop("headers", {}), "Accept-Encoding": "identity"}
     try:
         with trio.fail_after(within):
@@ -74,12 +91,12 @@ async def ask(
             async with http.stream(
                 method, address, headers=headers, **request
             ) as reply:
-                body = await _read(reply, most)
-                return Answer(host, reply.status_code, reply.headers, body)
+                body, cut = await _read(reply, most, body_within)
+                return Answer(host, reply.status_code, reply.headers, body, cut)
     except trio.TooSlowError as bad:
         why = f"{host} did not answer within {within:g} s"
         raise TransientError(why, counts=False, slow=True) from bad
-    except (httpx.HTTPError, httpx.InvalidURL) as bad:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as bad:
         raise _fault(host, bad) from None  # the request it holds has secrets in it
 
 
@@ -87,6 +104,14 @@ async def ask(
 def _address(url: str) -> httpx.URL:
     """A sink has one address, or few: reading it costs as much as sending to it."""
     return httpx.URL(url)
+
+
+def _host(url: str) -> str:
+    """Whose address it is, if it is one."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def judge(
@@ -97,13 +122,15 @@ def judge(
 ) -> Receipt:
     """The receipt of a request that was taken, or the verdict, raised."""
     status, host = answer.status, answer.host
-    kept = MASK.mask(answer.body)[:KEPT]
+    kept = MASK.mask(answer.body[: 4 * KEPT])[:KEPT]
     if 200 <= status < 300:
-        why = disagrees(answer.body) if disagrees else None
+        why = (disagrees(answer.body) or _unread(answer)) if disagrees else None
         if why is None:
             return Receipt(status, kept)
-        why = f"{host} answered {status}, but {MASK.mask(why)}"
-        raise TransientError(why, status=status, answer=kept)
+        why, slow = f"{host} answered {status}, but {MASK.mask(why)}", _is_slow(answer)
+        raise TransientError(
+            why, status=status, counts=not slow, slow=slow, answer=kept
+        )
     why = f"{host} answered {_named(status)}"
     if status in LATER or status >= 500 or status < 200:
         raise TransientError(
@@ -124,6 +151,29 @@ def judge(
     )
 
 
+def _unread(answer: Answer) -> str | None:
+    """Why it is not known whether a body says no; one that is not JSON says nothing."""
+    if answer.cut == "packed":
+        return "its body is packed in a way that cannot be read"
+    body = answer.body.lstrip(BLANK)
+    if not answer.cut or body[:1] not in (b"", b"{") or _is_object(body):
+        return None
+    return f"its body was {answer.cut} to be read whole: it may say no"
+
+
+def _is_object(body: bytes) -> bool:
+    """Whether it is whole, though the far side has not ended it."""
+    try:
+        _object.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _is_slow(answer: Answer) -> bool:
+    return answer.cut == "too slow"
+
+
 REFUSED = {
     401: "it does not know our credentials; correct them",
     402: "it wants to be paid first",
@@ -138,22 +188,55 @@ REFUSED = {
 def _advice(answer: Answer) -> str:
     if answer.status in REFUSED:
         return REFUSED[answer.status]
-    place = urlsplit(answer.headers.get("location", "")[:500]).hostname
+    place = _host(answer.headers.get("location", "")[:500])
     return f"it sends us on{f' to {place}' if place else ''}; set the final address"
 
 
-async def _read(reply: httpx.Response, most: int) -> bytes:
-    """The beginning of a body; an endless or crawling one costs seconds at most."""
-    if reply.headers.get("content-encoding", "identity") != "identity":
-        return b""  # not asked for; unpacking what is not trusted has no bound
-    body, seconds = bytearray(), BODY_WITHIN if most == READ else math.inf
-    with trio.move_on_after(seconds):
-        async with aclosing(cast(AsyncGenerator[bytes], reply.aiter_bytes())) as parts:
+async def _read(reply: httpx.Response, most: int, within: float) -> tuple[bytes, Cut]:
+    """A body, or its beginning; an endless or crawling one costs seconds at most."""
+    packing = reply.headers.get("content-encoding", "").strip().lower()
+    plain = packing in ("", "identity")
+    opened, body = Opened(packing), bytearray()
+    source = reply.aiter_bytes() if plain else reply.aiter_raw()
+    with trio.move_on_after(within) as limit:
+        async with aclosing(cast(AsyncGenerator[bytes], source)) as parts:
             async for part in parts:
-                body += part
-                if len(body) >= most:
+                room = most + 1 - len(body)
+                body += part[:room] if plain else opened.more(part, room)
+                if len(body) > most or opened.bad:
                     break
-    return bytes(body[:most])
+    cut: Cut = "too slow" if limit.cancelled_caught else ""
+    if len(body) > most:
+        cut = "too long"
+    elif opened.bad or not (cut or opened.over):
+        cut = "packed"
+    return bytes(body[:most]), cut
+
+
+class Opened:
+    """A packed body, not asked for: unpacked no further than there is room."""
+
+    def __init__(self, packing: str) -> None:
+        self._machine = zlib.decompressobj(wbits=47) if packing in PACKED else None
+        self._begun = self.bad = False
+
+    @property
+    def over(self) -> bool:
+        """Whether all of it is here."""
+        return not self._begun or (self._machine is not None and self._machine.eof)
+
+    def more(self, part: bytes, room: int) -> bytes:
+        self._begun = self._begun or bool(part)
+        if self._machine is None:
+            self.bad = self._begun
+            return b""
+        try:
+            said = self._machine.decompress(part, room)
+        except zlib.error:
+            self.bad = True
+            return b""
+        self.bad = bool(self._machine.unused_data)  # more is said after its end
+        return said
 
 
 def _fault(host: str, bad: Exception) -> Exception:
@@ -162,6 +245,8 @@ def _fault(host: str, bad: Exception) -> Exception:
         return HeldError("the address is not an http(s) URL; correct it")
     if isinstance(bad, httpx.LocalProtocolError):
         return HeldError("a header cannot be sent as it is; correct it")
+    if isinstance(bad, ValueError):  # letters that neither takes
+        return HeldError("the address or a header cannot be sent as it is; correct it")
     why = f"{host}: {_words(bad)}"
     if isinstance(bad, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
         return TransientError(why, counts=False)  # it never saw the records

@@ -2,9 +2,12 @@
 
 A repeat is the same body under the same `Idempotency-Key`: harmless where the far side
 remembers keys, or upserts by (`source`, `id`). Else a repeat is a second copy. After a
-crash the requests of its last moment come again (those under way and three more), and a
-batch that got no answer five times is halved: their events may then come cut otherwise,
-under other keys, and only (`source`, `id`) tells them.
+crash the requests of its last moment come again (those under way and three more). While
+one record is held back unproven, or with `parallel` above 1 one request is behind the
+rest, what went beyond it is not noted yet and comes again after any stop, an orderly one
+too: as many events as are looked at together, up to 20 000. A batch that got no answer
+five times is halved. Their events may then come cut otherwise, under other keys, and only
+(`source`, `id`) tells them.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar, Literal
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -26,12 +30,14 @@ from fleetd.config.units import Seconds
 from fleetd.errors import HeldError
 from fleetd.lines import printed
 from fleetd.secrets import Secret, Text
-from fleetd.sinks.answers import ask, judge, post
+from fleetd.sinks.answers import BLANK, ask, judge, post
 from fleetd.sinks.contract import Batch, Receipt, Sink, Write
 from fleetd.world import World
 
 TYPES = {"json": "application/json", "ndjson": "application/x-ndjson"}
 ADDRESS = re.compile(r"https?://[^\s/@?#]+([/?][^\s]*)?")
+HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+VALUE = re.compile(r"([!-~]([\t -~]*[!-~])?)?")
 AGENT = "fleetd"
 OWN_HEADERS = frozenset(
     {"content-length", "content-type", "host", "idempotency-key", "transfer-encoding"}
@@ -55,13 +61,26 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     timeout: Seconds = Seconds(15)
 
     def __post_init__(self) -> None:
-        if self.url.scheme == "literal" and not ADDRESS.fullmatch(self.url.where):
+        if self.url.scheme == "literal" and not is_address(self.url.where):
             raise ValueError('url: takes an address such as "https://example.com/in"')
         if not 0.5 <= self.timeout <= 25:
             raise ValueError('timeout: between "500ms" and "25s"')
-        for name in self.headers:
+        for name, value in self.headers.items():
             if name.lower() in OWN_HEADERS:
                 raise ValueError(f"headers: {name} is set by fleetd itself")
+            if not HEADER.fullmatch(name):
+                raise ValueError(f'headers: "{name}" is no name of a header')
+            if value.scheme == "literal" and not VALUE.fullmatch(value.where):
+                raise ValueError(f"headers: {name} takes plain ASCII text in one line")
+
+
+def is_address(text: str) -> bool:
+    """Whether requests can be sent there at all."""
+    try:
+        urlsplit(text)  # it sees half a bracket, which httpx takes for a name
+        return bool(ADDRESS.fullmatch(text) and httpx.URL(text).host)
+    except (ValueError, httpx.InvalidURL):
+        return False
 
 
 class Endpoint:
@@ -135,8 +154,8 @@ def revealed(config: Config) -> dict[str, str]:
 class Said(Struct):
     """The words by which endpoints take a 2xx back."""
 
-    ok: bool | None = None
-    success: bool | None = None
+    ok: msgspec.Raw = msgspec.Raw(b"null")
+    success: msgspec.Raw = msgspec.Raw(b"null")
     error: msgspec.Raw = msgspec.Raw(b"null")
     errors: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -147,16 +166,16 @@ _said = msgspec.json.Decoder(Said)
 
 def disagrees(body: bytes) -> str | None:
     """Why a 2xx is no yes: it is a web page (a login, a portal), or it says so."""
-    start = body[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    start = body[:256].lstrip(BLANK).lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "with a web page: a login or a proxy stands in between"
     try:
-        said = _said.decode(body)
+        said = _said.decode(body.lstrip(BLANK))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None  # its own words, or none
     except RecursionError:
         return "with a body that is nested too deep to be read"
-    if said.ok is False or said.success is False:
+    if b"false" in (bytes(said.ok), bytes(said.success)):
         return "the body says it failed"
     if bytes(said.error) not in NOTHING or bytes(said.errors) not in NOTHING:
         return "the body names an error"
