@@ -69,7 +69,7 @@ class Way(Struct, frozen=True):
             "transport": Fork(proxies.of, trust),
             "timeout": httpx.Timeout(self.timeout, connect=self.connect_timeout),
             "headers": HEADERS,
-            "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            "cookies": no_cookies(),
             "trust_env": False,
         }
 
@@ -78,6 +78,11 @@ def usual_way(environ: Mapping[str, str]) -> dict[str, Any]:
     """The way of whoever has no other: the environment's proxies, the system's trust."""
     road = Fork(Proxies("", environ).of, usual())
     return {"transport": road, "trust_env": False}
+
+
+def no_cookies() -> CookieJar:
+    """A jar that takes none: they would be kept without end, and sent back."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
 class Fork(httpx.AsyncBaseTransport):
