@@ -170,6 +170,7 @@ async def test_a_repeat_bears_the_same_message_id_and_what_is_resolved_its_threa
         ("STARTTLS", "501 no", HeldError),
         ("STARTTLS", "220 go\r\n250 injected", HeldError),
         ("AUTH", "454 4.7.0 not now", TransientError),
+        ("AUTH", "334 abc", TransientError),
         ("AUTH", "535 5.7.8 no", HeldError),
         ("AUTH", "534 5.7.9 an app password, please", HeldError),
         ("MAIL", "421 4.7.0 slow down", TransientError),
@@ -338,7 +339,8 @@ def test_a_config_that_cannot_be_meant_is_refused(made, keys, why):
 @pytest.mark.parametrize(
     "bad",
     ["", "ops", "a@b c", "a@b\r\nBcc: c@d", "<a@b", "a@b, c@d", "é@x.example", 7,
-     "a..b@x.example", "x" * 400 + "@x.example"],
+     "a..b@x.example", "x" * 400 + "@x.example", "a@x..example", "a@.example",
+     "Fleet <a@x.example.>"],
 )  # fmt: skip
 def test_an_address_that_is_none_is_refused(bad):
     with pytest.raises(ValueError, match="address"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -30,7 +31,7 @@ class Mailbox(str):
     def read(cls, value: object, _base: Path) -> Mailbox:
         if not isinstance(value, str) or not value.isprintable() or len(value) > 254:
             raise ValueError('takes an address such as "fleet@example.com"')
-        if not MAILBOX.fullmatch(value):
+        if not MAILBOX.fullmatch(value) or not fits(cls(value)):
             raise ValueError(f'"{value}" is no address such as "fleet@example.com"')
         return cls(value)
 
@@ -52,6 +53,14 @@ class Mailbox(str):
     @property
     def header(self) -> Address:
         return Address(self._parts[0], addr_spec=self.spec)
+
+
+def fits(one: Mailbox) -> bool:
+    """Whether a mail can be made out to it: names of hosts have rules of their own."""
+    try:
+        return bool(one.header)
+    except (ValueError, IndexError, MessageError):
+        return False
 
 
 def letter(

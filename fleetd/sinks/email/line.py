@@ -225,6 +225,8 @@ def _login(line: Line, call: Call) -> None:
         raise RefusedError("login", bad.smtp_code, _bytes(bad.smtp_error)) from None
     except UnicodeEncodeError:
         raise RefusedError("login", 535, b"user and password must be ASCII") from None
+    except ValueError:  # binascii.Error is one
+        raise RefusedError("login", 454, b"it asks in no Base64") from None
 
 
 def _recipients(line: Line, call: Call) -> Outcome:
