@@ -338,6 +338,14 @@ async def test_no_secret_stands_in_what_is_said_of_it(slack):
             assert "verysecret" not in told
 
 
+async def test_a_token_that_cannot_be_sent_holds_and_is_not_told(slack):
+    found = await refused(slack, bot(token=Secret("plain:xoxb-\u2013verysecret")))
+
+    assert isinstance(found, HeldError)
+    assert "verysecret" not in f"{found} {found!r} {found.__cause__!r}"
+    assert slack.posts == []
+
+
 # the check
 
 
