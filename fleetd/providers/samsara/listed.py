@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec.structs import replace
+
 from fleetd.errors import PayloadError
 from fleetd.event import (
     AnyEvent,
@@ -49,11 +51,16 @@ FOREVER = 9000  # a year: some write an end that never comes as 9999
 def record_of(
     reader: Callable[[Told], AnyEvent], key: str
 ) -> Callable[[bytes], Iterator[AnyEvent]]:
-    """A normalizer of bare records, read as the push would tell them under `key`."""
+    """A normalizer of bare records, read as the push would tell them under `key`.
+
+    The list tells each as it is now: tags, a name or a driver change without
+    `updatedAtTime`, so the list's own order decides what is newer.
+    """
 
     def normalize(body: bytes) -> Iterator[AnyEvent]:
         told = loads(body, SECRETS)
-        yield reader(Told(type=key, data={key: told}, id=print_of(body), who=who(told)))
+        listed = Told(type=key, data={key: told}, id=print_of(body), who=who(told))
+        yield replace(reader(listed), revision=None)
 
     return normalize
 
