@@ -118,7 +118,7 @@ def test_an_inspection_pushed_and_polled_is_one_with_the_same_time():
     ours = pushed("dvir_submitted")
     (theirs,) = events("inspections", sample("inspections"))
 
-    assert (theirs.id, theirs.at) == (ours.id, ours.at)
+    assert (theirs.id, theirs.at, theirs.revision) == (ours.id, ours.at, ours.revision)
     assert (theirs.vehicle, theirs.driver) == (ours.vehicle, ours.driver)
     assert (theirs.status, theirs.type) == (ours.status, ours.type)
     assert theirs.odometer == ours.odometer

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fleetd.event import MILES_PER_METRE, Document, Inspection, Maintenance
+from datetime import datetime
+
+from fleetd.event import MILES_PER_METRE, Document, Inspection, Maintenance, millis
 from fleetd.providers.reading import (
     Wire,
     flag,
@@ -13,29 +15,52 @@ from fleetd.providers.reading import (
     rest,
     snake,
     texts,
+    when_ms,
     words,
 )
 from fleetd.providers.samsara.told import PARTIES, Told, Who, detailed, driver_of
 
+SIGNATURES = ("authorSignature", "secondSignature", "thirdSignature")
+WRITTEN_MS = 60_000  # so soon after the last signature it is written, and told
+
 
 def inspection(told: Told) -> Inspection:
-    """A driver's inspection, with driver and vehicle inside it or beside it."""
+    """A driver's inspection, with driver and vehicle inside it or beside it.
+
+    A poll names defects by id alone. Their words are `text` as well: where the poll came
+    first, the push still fills that in.
+    """
     report = inner(told.data, "dvir") or told.data
     metres = number(report, "odometerMeters")
     kind = words(report, "type", "inspectionType")
     status = words(report, "safetyStatus")
-    times = ("endTime", "dvirSubmissionTime", "startTime")
+    base = told.own(report, "endTime", "dvirSubmissionTime", "startTime")
+    if not told.alert and base["at"] and base["revision"]:
+        base["revision"] = revised(report, base["at"], base["revision"])
+    defects = tuple(defect(one) for one in objects(report, "defects"))
     return Inspection(
-        **told.own(report, *times) | signer(told, report),
+        **base | signer(told, report),
         type=snake(kind) if kind else None,
         status=snake(status) if status else None,
-        defects=tuple(defect(one) for one in objects(report, "defects"))
-        or tuple(f"defect {one}" for one in texts(report, "defectIds")),
+        defects=defects or tuple(f"defect {one}" for one in texts(report, "defectIds")),
         odometer=None if metres is None else metres * MILES_PER_METRE,
         place_name=words(report, "formattedLocation", "formattedAddress"),
-        text=words(report, "mechanicNotes") or told.text,
+        text=words(report, "mechanicNotes") or told.text or "; ".join(defects) or None,
         url=told.url,
     )
+
+
+def revised(report: Wire, at: datetime, told_ms: int) -> int:
+    """The second it was last signed: of its telling both roads say another time.
+
+    What is told a minute later or more has changed since, and that is its revision.
+    Resolved without a signature, it is newer than it was in the same second.
+    """
+    times = (when_ms(inner(report, one), "signedAtTime") or 0 for one in SIGNATURES)
+    signed = max(millis(at), *times) // 1000 * 1000
+    if abs(told_ms - signed) >= WRITTEN_MS:
+        return told_ms
+    return signed + ((words(report, "safetyStatus") or "").lower() == "resolved")
 
 
 def signer(told: Told, report: Wire) -> Who:
