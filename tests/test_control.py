@@ -197,6 +197,29 @@ async def test_a_window_past_what_is_kept_fails_and_says_what_would_fetch_it(
         assert await sent(here, near["job"]) == [3]
 
 
+@pytest.mark.parametrize(
+    ("window", "is_there"),
+    [
+        ({"seq": "2:11"}, False),
+        ({"seq": "6:11"}, False),
+        ({"since": "1h"}, False),
+        ({"seq": "7:11"}, True),
+        ({"seq": "2:11", "kind": "safety"}, True),
+    ],
+)
+async def test_a_part_of_an_hour_that_is_gone_is_missed_where_it_was_asked_for(
+    tmp_path, world, autojump_clock, window, is_there
+):
+    async with desk(tmp_path, world) as here:
+        await put(here.store, crash(1), *(fix(n) for n in range(2, 12)))
+        here.store.log.db.execute("DELETE FROM events WHERE seq BETWEEN 2 AND 6")
+
+        said = await here.say("replay", sink="ops", dry_run=True, **window)
+
+    assert said.status == (200 if is_there else 400)
+    assert ("no longer kept" in said.json.get("error", "")) is not is_there
+
+
 async def test_jobs_are_paused_resumed_and_cancelled(tmp_path, world, autojump_clock):
     async with desk(tmp_path, world) as here:
         await put(here.store, *[fix(n) for n in range(10)])

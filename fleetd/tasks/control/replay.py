@@ -32,6 +32,13 @@ FIRST_STORED = (
 )
 OLDEST_OF_KIND = "SELECT min(seq) FROM events WHERE kind = ?"
 ARRIVAL = "SELECT received_ms FROM events WHERE seq = ?"
+BEFORE = "SELECT seq, received_ms FROM events WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
+THERE = "SELECT count(*) FROM events WHERE seq >= ? AND seq < ?"
+STORED = (
+    "SELECT coalesce(sum(n), 0) FROM totals WHERE scope = ? AND hour = ? AND kind = ?"
+    " AND outcome = 'stored'"
+)
+THERE_OF_KIND = "SELECT count(*) FROM events WHERE kind = ? AND seq < ? AND source = ?"
 
 
 class Stretch(Struct, frozen=True):
@@ -166,7 +173,7 @@ def stretch(db: apsw.Connection, wanted: Wanted) -> Stretch:
     if wanted.last is not None:
         after = max(after, _before_last(db, wanted, after, upto))
     else:
-        _all_there(db, wanted, after)
+        _all_there(db, wanted, after, upto)
     count = sum(
         count_waiting(db, after, upto, lane, wanted.taking, wanted.names)
         for lane in range(len(LANES))
@@ -192,15 +199,13 @@ def _before_last(db: apsw.Connection, wanted: Wanted, after: int, upto: int) -> 
     return upto
 
 
-def _all_there(db: apsw.Connection, wanted: Wanted, after: int) -> None:
+def _all_there(db: apsw.Connection, wanted: Wanted, after: int, upto: int) -> None:
     """Refuse a window that reaches past what is kept: what is gone would be missing."""
     if wanted.since_ms is None and wanted.span is None:
         return
-    if wanted.since_ms is not None:
-        hour = wanted.since_ms // HOUR_MS
-    else:
-        oldest = db.execute(stats.OLDEST).get
-        hour = -1 if oldest and after + 1 < oldest[0] else 1 << 40
+    before, arrived = db.execute(BEFORE, (after,)).get or (0, 0)
+    hour = max(arrived, wanted.since_ms or 0) // HOUR_MS
+    first = max(before + 1, wanted.span[0] if wanted.span else 1)
     sources = wanted.taking.sources
     scopes = [
         number
@@ -208,19 +213,34 @@ def _all_there(db: apsw.Connection, wanted: Wanted, after: int) -> None:
         if side == "source" and (not sources or name in sources)
     ]
     for kind in sorted(wanted.taking.kinds):
+        oldest = db.execute(OLDEST_OF_KIND, (CODES[kind],)).get or END
+        if _is_whole(db, first, min(oldest, upto + 1)):
+            continue
         if (gone := _gone(db, scopes, CODES[kind], hour)) is not None:
             raise UsageError(_too_far(kind, gone, wanted))
+
+
+def _is_whole(db: apsw.Connection, first: int, end: int) -> bool:
+    """Whether no seq is missing from `first` up to and without `end`."""
+    return first >= end or int(db.execute(THERE, (first, end)).get) == end - first
 
 
 def _gone(db: apsw.Connection, scopes: list[int], kind: int, hour: int) -> int | None:
     """The first hour since `hour` that held events of the kind which are gone."""
     hours = [db.execute(FIRST_STORED, (scope, hour, kind)).get for scope in scopes]
-    first = min((one for one in hours if one is not None), default=None)
+    first: int | None = min((one for one in hours if one is not None), default=None)
     if first is None:
         return None
     oldest = db.execute(OLDEST_OF_KIND, (kind,)).get
     kept = END if oldest is None else db.execute(ARRIVAL, (oldest,)).get // HOUR_MS
-    return first if first < kept else None
+    if first != kept:
+        return first if first < kept else None
+    end = stats.seq_at(db, (kept + 1) * HOUR_MS)
+    for scope in scopes:  # an hour of which a part is gone
+        stored = db.execute(STORED, (scope, kept, kind)).get
+        if stored > db.execute(THERE_OF_KIND, (kind, end, scope)).get:
+            return first
+    return None
 
 
 def _too_far(kind: str, hour: int, wanted: Wanted) -> str:
