@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -49,11 +50,25 @@ def test_each_kind_has_a_message_of_its_own_that_says_what_whose_and_when(kind):
 
 
 def test_a_time_is_told_as_it_is_where_people_are():
-    from zoneinfo import ZoneInfo
-
     text = message([entry(1, alarm(1))], ZoneInfo("America/Chicago"), {}).plain
 
     assert "21 Nov 2026, 06:00:00 CST" in text
+
+
+@pytest.mark.parametrize(
+    ("zone", "time"),
+    [("Asia/Kolkata", "23:59:59 UTC"), ("America/Chicago", "17:59:59 CST")],
+)
+def test_a_time_at_the_edge_of_the_calendar_is_told_as_far_as_there_are_days(
+    zone, time
+):
+    edge = datetime.max.replace(tzinfo=UTC)
+    last = entry(2, events.Safety(id="2", at=edge, type="crash", vehicle="v1"))
+    alone = message([last], ZoneInfo(zone), {}).plain
+    both = message([entry(1, alarm(1)), last], ZoneInfo(zone), {}).plain
+
+    assert f"31 Dec 9999, {time}" in alone
+    assert f"to 31 Dec, {time[:5]}" in both
 
 
 def test_what_is_resolved_says_so():

@@ -14,6 +14,7 @@ import msgspec
 from fleetd.config.units import unknown
 from fleetd.event import COLUMNS, LANES, OWN, Entry, moment_of
 from fleetd.google import MARK
+from fleetd.sinks.wording import local
 
 MOST_COLUMNS = 200
 LONGEST_HEADER = 200
@@ -128,7 +129,7 @@ def storable(value: Any, zone: tzinfo) -> Any:
 
 def serial(moment: datetime, zone: tzinfo) -> Moment:
     """The time as the zone's clocks show it, to the millisecond."""
-    plain = moment.astimezone(zone).replace(tzinfo=None)
+    plain = local(moment, zone).replace(tzinfo=None)
     return Moment(round((plain - DAWN) / timedelta(milliseconds=1)) / 86_400_000)
 
 

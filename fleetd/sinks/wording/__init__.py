@@ -15,7 +15,7 @@ from msgspec import Struct
 from fleetd.event import Entry
 from fleetd.sinks.wording.events import facts, is_over, url_of, values_of, what, who
 from fleetd.sinks.wording.templates import Template, Templates
-from fleetd.sinks.wording.words import clean, cut, grouped, span, words
+from fleetd.sinks.wording.words import clean, cut, grouped, local, span, words
 
 __all__ = [
     "Message",
@@ -26,6 +26,7 @@ __all__ = [
     "cut",
     "digest",
     "is_over",
+    "local",
     "message",
     "tally",
     "what",

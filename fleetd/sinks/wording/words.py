@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from fleetd.event import Entry, moment_of
 
@@ -29,16 +29,24 @@ def words(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def local(moment: datetime, zone: tzinfo) -> datetime:
+    """The moment in a zone, in UTC at the edge of the calendar: some clocks say 9999."""
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment.astimezone(UTC)
+
+
 def when(moment: datetime, zone: tzinfo) -> str:
     """`21 Nov 2026, 06:00:03 CST`."""
-    local = moment.astimezone(zone)
-    return f"{local.day} {local:%b %Y, %H:%M:%S %Z}".rstrip()
+    there = local(moment, zone)
+    return f"{there.day} {there:%b %Y, %H:%M:%S %Z}".rstrip()
 
 
 def span(entries: Sequence[Entry], zone: tzinfo) -> str:
     """From the first to the last of them."""
     times = [one.event.at or moment_of(one.received_ms) for one in entries]
-    first, last = min(times).astimezone(zone), max(times).astimezone(zone)
+    first, last = local(min(times), zone), local(max(times), zone)
     begin = f"{first.day} {first:%b, %H:%M}"
     if last - first < timedelta(minutes=1):
         return begin
