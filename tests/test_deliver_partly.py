@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import trio
 
 from fleetd.errors import RejectedError, TransientError
 from fleetd.sinks.contract import Batch, Receipt, Sink
@@ -137,3 +138,44 @@ async def test_the_cursor_waits_for_the_earliest_that_was_left(
         assert told == ids("p", [3, 2])
         assert house.store.cursor("ops", 0) == 0
         assert house.waiting() == 4
+
+
+async def test_what_an_unproven_refusal_does_not_name_is_no_delivery(
+    autojump_clock, tmp_path, far
+):
+    taken: list[str] = []
+
+    def first_three(batch: Batch) -> Receipt:
+        if bad := {e.seq: "refused" for e in batch.entries if e.seq <= 3}:
+            raise RejectedError(bad, status=400)
+        taken.extend(numbers(batch))
+        return Receipt(200)
+
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(6)))
+        async with house.run(sink(first_three)):
+            await house.rest()
+
+        assert house.counts() == {"delivered": 3, "dead": 3}
+        assert sorted(taken) == ids("p", range(3, 6))
+
+
+@pytest.mark.parametrize(("taken", "dead"), [(1, 1), (0, 0)])
+async def test_what_is_skipped_beside_a_named_record_is_neither_taken_nor_a_proof(
+    autojump_clock, tmp_path, far, taken, dead
+):
+    def of(batch: Batch) -> Receipt:
+        skipped = {e.seq: "echo" for e in batch.entries if e.event.id == "p0"}
+        bad = {e.seq: "refused" for e in batch.entries if e.event.id == "p1"}
+        if bad:
+            raise RejectedError(bad, proven=True, skipped=skipped)
+        return Receipt(200, skipped=skipped)
+
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n) for n in range(2 + taken)))
+        async with house.run(sink(of)):
+            await house.until(lambda: house.waiting() == 1 - dead)
+            await trio.sleep(3600)
+
+        expected = {"skipped": 1, "delivered": taken, "dead": dead}
+        assert house.counts() == {word: n for word, n in expected.items() if n}

@@ -283,8 +283,12 @@ class Courier:
     def _refusal(self, pick: Pick, error: RejectedError, now: float) -> None:
         tried = pick.tried
         named = [entry for entry in tried.entries if entry.seq in error.reasons]
-        rest = [entry for entry in tried.entries if entry.seq not in error.reasons]
-        if named and rest:  # one by one, while others were taken: that is the proof
+        apart = {*error.reasons, *error.skipped}
+        rest = [entry for entry in tried.entries if entry.seq not in apart]
+        if error.proven and named and rest:  # others were taken: that is the proof
+            for entry in tried.entries if error.skipped else ():
+                if why := error.skipped.get(entry.seq):
+                    pick.stream.decide([entry], why)
             pick.stream.decide(rest, None)
             self._bury(pick, named, error)
             pick.track.took(tried.entries, probe=tried.probe)
@@ -299,7 +303,7 @@ class Courier:
             why = f"{error}; kept until another record is taken"
             self._health.say("waiting", MASK.mask(why))
         named_all = alone or error.proven
-        seqs = [one.seq for one in tried.entries] if named_all else ()
+        seqs = [one.seq for one in named] if named_all else ()
         self._standing.refuses(str(error), seqs, now, probe=tried.probe)
 
     def _later(self, pick: Pick, error: TransientError, now: float) -> None:
