@@ -31,6 +31,7 @@ from fleetd.sinks.sheets.journal import Journal
 from fleetd.sinks.sheets.log import Log
 from fleetd.sinks.sheets.tab import Owner, Tab
 from fleetd.sinks.sheets.upsert import Current
+from fleetd.sinks.sheets.wire import Named
 from fleetd.world import World
 
 logger = structlog.get_logger()
@@ -63,8 +64,12 @@ class Keeper:
                 if self._origin in one.event.flags
             }
             entries = [one for one in batch.entries if one.seq not in skipped]
-            for title, part in self._parts(entries, batch):
-                skipped |= await self._put(title, part, in_place=batch.in_place)
+            try:
+                for title, part in self._parts(entries, batch):
+                    skipped |= await self._put(title, part, batch)
+            except RejectedError as bad:
+                bad.skipped |= skipped
+                raise
             cost = max(1, self._google.spent())
         return Receipt(200, skipped=skipped, cost=cost)
 
@@ -95,19 +100,19 @@ class Keeper:
         return [(title, entries)] if entries else []
 
     async def _put(
-        self, title: str, entries: Sequence[Entry], *, in_place: bool
+        self, title: str, entries: Sequence[Entry], batch: Batch
     ) -> dict[int, str]:
         """Write to a tab; where it does not take that, look at it anew and write again."""
         tab = self._tab(title)
         try:
-            return await put(tab, entries, in_place=in_place)
+            return await put(tab, entries, in_place=batch.in_place)
         except UnappliedError as bad:
             logger.info("flush_refused", tab=title, why=str(bad))
         self._forget(tab)  # people changed the grid, or it was applied before
         try:
-            return await put(tab, entries, in_place=in_place)
-        except UnappliedError as again:
-            reasons = {one.seq: str(again) for one in entries}
+            return await put(tab, entries, in_place=batch.in_place)
+        except UnappliedError as again:  # of the batch, nothing counts as taken
+            reasons = {one.seq: str(again) for one in batch.entries}
             raise RejectedError(reasons, status=400, answer=again.answer) from again
 
     def _forget(self, tab: Log | Current) -> None:
@@ -143,15 +148,11 @@ async def check(config: Config, world: World) -> str:
     async with world.client(timeout=None) as http:
         google = Google(config, world, http)
         try:
-            told = await google.get(
-                fields="properties(title),sheets(properties(title))"
-            )
+            told = await google.get(Named, fields="properties(title)")
         except UnappliedError as bad:
             raise HeldError(str(bad)) from bad
         public = await google.is_public()
-    said = (
-        f"'{told['properties']['title']}' can be read by {google.account.client_email}"
-    )
+    said = f"'{told.properties.title}' can be read by {google.account.client_email}"
     return f"{said}; anyone with the link can read it" if public else said
 
 

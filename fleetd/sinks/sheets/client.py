@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -28,13 +28,20 @@ from fleetd.masking import MASK
 from fleetd.pace import retry_after
 from fleetd.sinks.answers import Answer, ask
 from fleetd.sinks.sheets.config import GOOGLE, Config
+from fleetd.sinks.sheets.wire import Updated
 from fleetd.world import World
 
+T = TypeVar("T")
 TOKEN_WITHIN, READ_WITHIN, WRITE_WITHIN = 10.0, 15.0, 20.0
 MOST = 64 << 20  # bytes of an answer: a tab read whole
 KEPT = 2048
 READS_A_TURN = 2  # 24 turns a minute are 48 reads of the 60 that Google allows
-CROWDED = "10000000 cells"
+SHEET = {  # of a 400, what is no fault of what we write
+    "10000000 cells": "the spreadsheet holds 10 000 000 cells, all that Google allows:"
+    " delete old tabs, or name another spreadsheet",
+    "protected cell": "cells that fleetd writes are protected: let {email} edit them, at"
+    " Data, Protect sheets and ranges",
+}
 PUBLIC = "https://docs.google.com"
 FILES = re.compile(r"https://[a-z0-9.-]+\.googleusercontent\.com/")
 
@@ -73,22 +80,21 @@ class Google:
         except ValueError as bad:
             raise HeldError(f"account: {bad}") from None
 
-    async def get(self, rest: str = "", **params: str) -> Any:
-        """What stands at a path below the spreadsheet's."""
+    async def get(self, shape: type[T], **params: str) -> T:
+        """What the spreadsheet says of itself."""
         self._reads += 1
-        return await self._call("GET", rest, READ_WITHIN, params=params)
+        return await self._call(shape, "GET", "", READ_WITHIN, params=params)
 
-    async def read(self, rest: str, body: Mapping[str, Any]) -> Any:
+    async def read(self, shape: type[T], rest: str, body: Mapping[str, Any]) -> T:
         """A question that is too long for an address."""
         self._reads += 1
-        return await self._call("POST", rest, READ_WITHIN, json=body)
+        return await self._call(shape, "POST", rest, READ_WITHIN, json=body)
 
     async def update(self, requests: list[dict[str, Any]]) -> None:
         """All of these changes, or none: `UnappliedError` says that it was none."""
         self._writes += 1
-        await self._call(
-            "POST", ":batchUpdate", WRITE_WITHIN, json={"requests": requests}
-        )
+        body = {"requests": requests}
+        await self._call(Updated, "POST", ":batchUpdate", WRITE_WITHIN, json=body)
 
     async def is_public(self) -> bool:
         """Whether somebody without any credentials may read it.
@@ -103,12 +109,14 @@ class Google:
         return answer.status == 200 or (300 <= answer.status < 400 and bool(sent_on))
 
     async def _call(
-        self, method: str, rest: str, within: float, *, json: Any = None,
-        params: Mapping[str, str] | None = None,
-    ) -> Any:  # fmt: skip
+        self, shape: type[T], method: str, rest: str, within: float, *,
+        json: Any = None, params: Mapping[str, str] | None = None,
+    ) -> T:  # fmt: skip
         config = self._config
         url = f"{config.base_url}/v4/spreadsheets/{config.spreadsheet}{rest}"
-        body = {} if json is None else {"content": msgspec.json.encode(json)}
+        body: dict[str, Any] = (
+            {} if json is None else {"content": msgspec.json.encode(json)}
+        )
         for renewed in (False, True):
             headers = {"Authorization": f"Bearer {await self._bearer()}"}
             if body:
@@ -120,7 +128,7 @@ class Google:
             if answer.status != 401 or renewed:
                 break
             self._token = None  # it ended early: one new one, then they mean it
-        return self._read(answer)
+        return self._read(answer, shape)
 
     async def _bearer(self) -> str:
         now = self._world.now()
@@ -153,14 +161,15 @@ class Google:
 
     # what an answer means
 
-    def _read(self, answer: Answer) -> Any:
+    def _read(self, answer: Answer, shape: type[T]) -> T:
         """The document of a 200, or the verdict, raised."""
         if answer.status == 200:
             try:
-                return msgspec.json.decode(answer.body)
+                return msgspec.json.decode(answer.body, type=shape)
             except (msgspec.DecodeError, UnicodeError, RecursionError) as bad:
                 why = (
-                    f"{answer.host} answered 200 with something that is not whole JSON"
+                    f"{answer.host} answered 200 with something that is not Google's,"
+                    " or not whole"
                 )
                 raise TransientError(why, status=200, answer=kept(answer)) from bad
         fault = fault_in(answer.body)
@@ -168,7 +177,7 @@ class Google:
         if unwell(answer.status):
             raise self._later(answer, words)
         if answer.status == 400:
-            self._judge_full(fault, answer)
+            self._judge_sheet(fault, answer)
             raise UnappliedError(f"Google refused it: {words}", kept(answer))
         raise HeldError(
             self._advice(answer, fault), status=answer.status, answer=kept(answer)
@@ -185,13 +194,12 @@ class Google:
             answer=kept(answer),
         )
 
-    def _judge_full(self, fault: Fault, answer: Answer) -> None:
-        if CROWDED in fault.message:
-            why = (
-                "the spreadsheet holds 10 000 000 cells, all that Google allows: delete old"
-                " tabs, or name another spreadsheet"
-            )
-            raise HeldError(why, status=400, answer=kept(answer))
+    def _judge_sheet(self, fault: Fault, answer: Answer) -> None:
+        """Hold where no other rows would be taken either."""
+        for said, advice in SHEET.items():
+            if said in fault.message:
+                why = advice.format(email=self.account.client_email)
+                raise HeldError(why, status=400, answer=kept(answer))
 
     def _advice(self, answer: Answer, fault: Fault) -> str:
         email, config = self.account.client_email, self._config

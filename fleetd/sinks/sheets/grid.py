@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, TypeAlias
 
+from fleetd.google import corner
 from fleetd.sinks.sheets.columns import Moment
+from fleetd.sinks.sheets.wire import Ranges
 
 Request: TypeAlias = dict[str, Any]
 Layout: TypeAlias = Mapping[str, int]  # header → the column below it
 VALUE = "userEnteredValue"
 DATED = {"numberFormat": {"type": "DATE_TIME", "pattern": "yyyy-mm-dd hh:mm:ss"}}
-FIRST_ROW = re.compile(r"!\$?[A-Z]*\$?(\d+)")
 BOLD = {"textFormat": {"bold": True}}
 INT31 = (1 << 31) - 1
 
@@ -169,14 +169,12 @@ def asked(ranges: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def rows_in(answer: Any) -> dict[int, list[Any]]:
+def rows_in(answer: Ranges) -> dict[int, list[Any]]:
     """Rows by their number, from 0, of all ranges in an answer; blank ones may be missing."""
     found: dict[int, list[Any]] = {}
-    for one in answer["valueRanges"]:
-        values = one["valueRange"]
-        first = FIRST_ROW.search(values["range"])
-        top = int(first[1]) - 1 if first else 0
-        for at, row in enumerate(values.get("values", ())):
+    for one in answer.value_ranges:
+        top, _ = corner(one.value_range.range)
+        for at, row in enumerate(one.value_range.values):
             found[top + at] = row
     return found
 

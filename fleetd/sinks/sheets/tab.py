@@ -32,6 +32,7 @@ from fleetd.sinks.sheets.grid import (
     span,
     warn,
 )
+from fleetd.sinks.sheets.wire import Note, Ranges, Structure
 
 FLUSH = "fleetd.flush"
 SEEN = 200  # flushes that are remembered: minutes more than a call may take
@@ -109,7 +110,7 @@ class Tab:
 
     async def open(self) -> None:
         """Learn how it stands, making it or taking it over where that is allowed."""
-        sheets = sheets_in(await self._google.get(fields=STRUCTURE))
+        sheets = sheets_in(await self._google.get(Structure, fields=STRUCTURE))
         found = self._find(sheets)
         if found is None:
             await self._make(sheets)
@@ -243,7 +244,9 @@ class Tab:
     async def rows(self, ranges: Sequence[dict[str, Any]]) -> dict[int, list[Any]]:
         """What stands in these ranges, by row."""
         body = asked(ranges)
-        return rows_in(await self._google.read("/values:batchGetByDataFilter", body))
+        return rows_in(
+            await self._google.read(Ranges, "/values:batchGetByDataFilter", body)
+        )
 
     async def flush(self, requests: Sequence[Request], cursor: Cursor) -> None:
         """Apply all of it and move the cursor, or nothing at all."""
@@ -306,32 +309,30 @@ def dropped(ident: int) -> Request:
     return {"deleteDeveloperMetadata": {"dataFilter": lookup}}
 
 
-def sheets_in(answer: Any) -> list[Sheet]:
+def sheets_in(answer: Structure) -> list[Sheet]:
     """Every tab of grids, with what we noted there."""
     found = []
-    for one in answer["sheets"]:
-        told = one["properties"]
-        grid = told.get("gridProperties")
+    for one in answer.sheets:
+        told, grid = one.properties, one.properties.grid_properties
         if grid is None:  # a chart
             continue
         sheet = Sheet(
-            told.get("sheetId", 0), told["title"], grid.get("rowCount", 0),
-            grid.get("columnCount", 0), None, 0, {},
-        )  # fmt: skip
-        for note in one.get("developerMetadata", ()):
+            told.sheet_id, told.title, grid.row_count, grid.column_count, None, 0, {}
+        )
+        for note in one.developer_metadata:
             _note(sheet, note)
         found.append(sheet)
     return found
 
 
-def _note(sheet: Sheet, note: dict[str, Any]) -> None:
-    ident, value = int(note["metadataId"]), note.get("metadataValue", "")
-    if note["metadataKey"] == CURSOR:
+def _note(sheet: Sheet, note: Note) -> None:
+    ident, value = note.metadata_id, note.metadata_value
+    if note.metadata_key == CURSOR:
         try:
             sheet.cursor = msgspec.json.decode(value, type=Cursor)
         except msgspec.MsgspecError as bad:
             why = f"tab '{sheet.title}' is kept by a fleetd that this one does not know"
             raise HeldError(why) from bad
         sheet.cursor_id = ident
-    elif note["metadataKey"] == FLUSH and value.isdecimal():
+    elif note.metadata_key == FLUSH and value.isdecimal():
         sheet.flushes[int(value)] = ident

@@ -55,21 +55,25 @@ class Current:
             await tab.open()
         if self._audit is not None:
             await self._audit.open()
-        wanted, keyless = self._collapsed(entries)
-        refused: dict[int, str] = {}
+        wanted, key_by_seq, keyless = self._collapsed(entries)
+        refused: dict[str, str] = {}
         pending = list(wanted.values())
         while pending:
             part, pending = pending[:CALL_ROWS], pending[CALL_ROWS:]
             refused |= await self._flush({one.key: one for one in part})
-        if refused:
-            raise RejectedError(refused, proven=True)
+        if refused:  # the older ones of such a key were not written either
+            reasons = {
+                seq: refused[key] for seq, key in key_by_seq.items() if key in refused
+            }
+            raise RejectedError(reasons, proven=True, skipped=keyless)
         return keyless
 
     def _collapsed(
         self, entries: Sequence[Entry]
-    ) -> tuple[dict[str, Wanted], dict[int, str]]:
-        """The newest of each key, in order of arrival."""
+    ) -> tuple[dict[str, Wanted], dict[int, str], dict[int, str]]:
+        """The newest of each key in order of arrival, whose each entry is, who has none."""
         newest: dict[str, Wanted] = {}
+        key_by_seq: dict[int, str] = {}
         keyless: dict[int, str] = {}
         for entry in entries:
             values = row_of(entry, self._fields, self._zone)
@@ -79,10 +83,11 @@ class Current:
                 keyless[entry.seq] = "no_key"
                 continue
             one = Wanted(key_of(parts), cells, self._stamp(entry))
+            key_by_seq[entry.seq] = one.key
             before = newest.get(one.key)
             if before is None or before.stamp < one.stamp:
                 newest[one.key] = one
-        return newest, keyless
+        return newest, key_by_seq, keyless
 
     def _stamp(self, entry: Entry) -> tuple[int, int, int]:
         """What makes one newer than another: its time, or its revision if it is keyed by id."""
@@ -96,8 +101,8 @@ class Current:
 
     # one flush
 
-    async def _flush(self, wanted: Mapping[str, Wanted]) -> dict[int, str]:
-        """Look, write, look again; what conflicts say of entries that may not be written."""
+    async def _flush(self, wanted: Mapping[str, Wanted]) -> dict[str, str]:
+        """Look, write, look again; what conflicts say of keys that may not be written."""
         config = self._config
         self._dated |= {
             name
@@ -120,7 +125,7 @@ class Current:
             await self._apply(changes, lines, wanted)
         title = self.tab.sheet.title
         return {
-            wanted[one.key].stamp[2]: words.edited(title, one.header, one.theirs)
+            one.key: words.edited(title, one.header, one.theirs)
             for one in changes.conflicts
             if config.conflict == "error"
         }
