@@ -150,6 +150,7 @@ async def test_a_packed_body_is_read_though_nobody_asked_for_it(packing):
         ("gzip", gzip.compress(YES)[:-3]),
         ("gzip", gzip.compress(YES) + gzip.compress(NO)),
     ],
+    ids=["brotli", "twice", "not at all", "cut short", "and more after it"],
 )
 async def test_a_packed_body_that_cannot_be_read_whole_is_no_yes(packing, body):
     assert "packed" in str(await refused(body, packing))
