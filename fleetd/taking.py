@@ -13,13 +13,15 @@ class Taking(Struct, frozen=True):
     """Which events a sink takes; empty `sources` and `vehicles` mean all of them.
 
     `vehicles` are globs over the vendor's id, the VIN and the fleet number, any case.
-    `within` narrows a replay to what its sink takes at all.
+    `within` narrows a replay to what its sink takes at all; `units` are (source, id) of
+    vehicles that are meant besides, whatever they are called.
     """
 
     kinds: frozenset[str] = frozenset(KINDS[1:])
     sources: frozenset[str] = frozenset()
     vehicles: tuple[str, ...] = ()
     within: Taking | None = None
+    units: frozenset[tuple[str, str | None]] = frozenset()
 
     def takes(self, source: str, event: Event) -> bool:
         """Whether this event goes to the sink."""
@@ -27,7 +29,8 @@ class Taking(Struct, frozen=True):
             return False
         if self.sources and source not in self.sources:
             return False
-        if self.vehicles and not matches(self.vehicles, event):
+        named = not self.vehicles or (source, event.vehicle) in self.units
+        if not named and not matches(self.vehicles, event):
             return False
         return self.within is None or self.within.takes(source, event)
 

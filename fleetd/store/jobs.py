@@ -210,11 +210,15 @@ def taking_of(job: Job, sink: Taking) -> Taking:
     kinds = job.spec.get("kinds")
     sources = job.spec.get("sources")
     vehicles = job.spec.get("vehicles")
+    units = job.spec.get("units")
     return Taking(
         kinds=sink.kinds & frozenset(kinds) if isinstance(kinds, list) else sink.kinds,
         sources=frozenset(sources) if isinstance(sources, list) else frozenset(),
         vehicles=tuple(vehicles) if isinstance(vehicles, list) else (),
         within=sink,
+        units=frozenset((str(one), str(unit)) for one, unit in units)
+        if isinstance(units, list)
+        else frozenset(),
     )
 
 

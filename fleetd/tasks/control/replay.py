@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import glob
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import apsw
 from msgspec import Struct
@@ -24,6 +23,7 @@ from fleetd.tasks.report.asked import END, span_of
 if TYPE_CHECKING:
     from fleetd.tasks.board import Board
 
+Narrow: TypeAlias = tuple[list[str], list[str], list[str], list[tuple[str, str]]]
 ASKS_ABOVE = 10_000
 STATES = {"pause": "paused", "resume": "running", "cancel": "cancelled"}
 FIRST_STORED = (
@@ -70,8 +70,9 @@ async def replay(board: Board, order: Order) -> dict[str, Any]:
     for source in sources:
         known(source, board.house.sources, "source")
     vehicle = order.text("vehicle", "")
-    vehicles = await _vehicles(board, vehicle, sources)
-    wanted = _wanted(board, order, sink, (kinds, sources, vehicles))
+    units = await _units(board, vehicle, sources)
+    narrow = (kinds, sources, [vehicle] if vehicle else [], units)
+    wanted = _wanted(board, order, sink, narrow)
     found = await board.store.reading(lambda reader: stretch(reader.db, wanted))
     rings = sink in board.notifies
     table = board.house.sinks[sink]
@@ -86,7 +87,7 @@ async def replay(board: Board, order: Order) -> dict[str, Any]:
         raise UsageError(
             f"{question(sink, found.count, rings=rings)} Add --yes to do it"
         )
-    job = await _begin(board, order, sink, found, (kinds, sources, vehicles))
+    job = await _begin(board, order, sink, found, narrow)
     return {**said, "job": job.id}
 
 
@@ -102,21 +103,22 @@ def _listed(order: Order, name: str) -> list[str]:
     return [one.strip() for one in order.text(name, "").split(",") if one.strip()]
 
 
-async def _vehicles(board: Board, vehicle: str, sources: list[str]) -> list[str]:
-    """A typed vehicle as globs: itself, and the ids it stands for (by a plate, say)."""
+async def _units(
+    board: Board, vehicle: str, sources: list[str]
+) -> list[tuple[str, str]]:
+    """The vehicles that a typed one stands for, by a plate, say: each of one source."""
     if not vehicle:
         return []
     typed = Filter(sources=frozenset(sources), vehicle=vehicle)
     found = await board.store.reading(lambda reader: units.narrowed(reader.db, typed))
-    ids = sorted({glob.escape(unit) for _, unit in found.units or ()})
-    return [vehicle, *ids]
+    return sorted(found.units or ())
 
 
 def _wanted(
     board: Board,
     order: Order,
     sink: str,
-    narrow: tuple[list[str], list[str], list[str]],
+    narrow: Narrow,
 ) -> Wanted:
     start, end = when.window(
         order.text("since", "") or None,
@@ -147,7 +149,11 @@ def _spelled(board: Board, order: Order) -> str:
 
 
 def narrowed(
-    sink: Taking, kinds: list[str], sources: list[str], vehicles: list[str]
+    sink: Taking,
+    kinds: list[str],
+    sources: list[str],
+    vehicles: list[str],
+    units: list[tuple[str, str]],
 ) -> Taking:
     """What a sink takes, narrowed by the filters of a replay, as one flat taking."""
     both = frozenset(sources) & sink.sources if sources and sink.sources else None
@@ -157,6 +163,7 @@ def narrowed(
         sink.kinds & frozenset(kinds) if kinds else sink.kinds,
         both or frozenset(sources) or sink.sources,
         tuple(vehicles) or sink.vehicles,
+        units=frozenset(units),
     )
     return with_(taking, within=sink) if vehicles and sink.vehicles else taking
 
@@ -253,12 +260,10 @@ def _too_far(kind: str, hour: int, wanted: Wanted) -> str:
 
 
 async def _begin(
-    board: Board, order: Order, sink: str, found: Stretch,
-    narrow: tuple[list[str], list[str], list[str]],
-) -> Job:  # fmt: skip
-    kinds, sources, vehicles = narrow
-    filters = {"kinds": kinds, "sources": sources, "vehicles": vehicles}
-    spec: dict[str, Any] = {name: value for name, value in filters.items() if value}
+    board: Board, order: Order, sink: str, found: Stretch, narrow: Narrow
+) -> Job:
+    filters = zip(("kinds", "sources", "vehicles", "units"), narrow, strict=True)
+    spec: dict[str, Any] = {name: value for name, value in filters if value}
     if (rate := order.rate("rate")) is not None:
         spec["rate"] = rate
     if order.flag("in_place"):
