@@ -340,6 +340,35 @@ def test_rows_that_fill_a_sheet_go_on_in_the_next(tmp_path):
     assert zipfile.ZipFile(path).testzip() is None
 
 
+def test_bytes_that_fill_a_sheet_go_on_in_the_next(tmp_path):
+    """Before they are so many that the zip's own limit ends the export."""
+    path = tmp_path / "out.xlsx"
+    with path.open("wb") as file:
+        writer = Xlsx(file, picked("alert", "text"), most_bytes=3000)
+        writer.take([[event(text="x" * 1000) for _ in range(5)]])
+
+    book = openpyxl.load_workbook(path)
+    assert [sheet.max_row for sheet in book] == [4, 3]
+    assert zipfile.ZipFile(path).testzip() is None
+
+
+@pytest.mark.parametrize("truck", range(2))
+def test_a_text_is_cut_as_excel_counts_and_never_within_a_character(tmp_path, truck):
+    path = tmp_path / "out.xlsx"
+    path.write_bytes(written("xlsx", event(text="x" * truck + "\U0001f69a" * 32_767)))
+
+    found = openpyxl.load_workbook(path).active["A2"].value
+    assert found == "x" * truck + "\U0001f69a" * 16_383
+
+
+def test_what_excel_would_read_as_a_code_stays_the_text_it_is(tmp_path):
+    path = tmp_path / "out.xlsx"
+    path.write_bytes(written("xlsx", event(text="a_x000D_b _x41_ __x00e9_")))
+
+    sheet = zipfile.ZipFile(path).read("xl/worksheets/sheet1.xml").decode()
+    assert ">a_x005F_x000D_b _x41_ __x005F_x00e9_<" in sheet
+
+
 def test_lists_and_tables_are_json_and_empty_ones_nothing():
     assert value_of(event(detail={"a": [1]}), "detail") == '{"a":[1]}'
     assert value_of(event(detail={}), "detail") is None

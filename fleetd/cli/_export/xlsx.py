@@ -13,10 +13,12 @@ from xml.sax.saxutils import escape
 from fleetd.cli._export.columns import Page, Picked
 
 MOST_ROWS: Final = 1_048_576  # that a sheet may have
-MOST_TEXT: Final = 32_767  # characters that a cell may have
+MOST_BYTES: Final = 3 << 29  # of a sheet: beyond 2 GiB it takes a zip few can read
+MOST_TEXT: Final = 32_767  # characters that a cell may have, in UTF-16
 BEGIN: Final = datetime(1899, 12, 30, tzinfo=UTC)
 DAY_S: Final = 86_400
 BAD: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+CODE: Final = re.compile("_(?=x[0-9A-Fa-f]{4}_)")  # read as the character it names
 MAIN: Final = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 OFFICE: Final = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 PACKAGE: Final = "http://schemas.openxmlformats.org/package/2006"
@@ -48,12 +50,16 @@ class Xlsx:
     """One sheet after the other, as many as the rows fill."""
 
     def __init__(
-        self, file: IO[bytes], picked: Picked, most_rows: int = MOST_ROWS
+        self,
+        file: IO[bytes],
+        picked: Picked,
+        most_rows: int = MOST_ROWS,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=3)
-        self._picked, self._most = picked, most_rows
+        self._picked, self._most, self._most_bytes = picked, most_rows, most_bytes
         self._times = [one == "time" for one in picked.columns.values()]
-        self._sheets = self._rows = 0
+        self._sheets = self._rows = self._bytes = 0
         self._sheet: IO[bytes] | None = None
         self._begin()
 
@@ -78,19 +84,22 @@ class Xlsx:
         name = f"xl/worksheets/sheet{self._sheets}.xml"
         self._sheet = self._zip.open(name, "w")
         heads = "".join(text(name, BOLD) for name in self._picked.columns)
-        self._sheet.write(f"{SHEET}<row>{heads}</row>\n".encode())
-        self._rows = 1
+        self._rows = self._bytes = 0
+        self._write(f"{SHEET}<row>{heads}</row>\n")
+
+    def _write(self, row: str) -> None:
+        assert self._sheet is not None
+        self._bytes += self._sheet.write(row.encode())
+        self._rows += 1
 
     def add(self, events: Page) -> None:
         for event in events:
-            if self._rows >= self._most:
+            if self._rows >= self._most or self._bytes >= self._most_bytes:
                 self._close()
                 self._begin()
-            assert self._sheet is not None
             row = zip(self._picked.row(event), self._times, strict=True)
             cells = "".join(cell(value, is_time=is_time) for value, is_time in row)
-            self._sheet.write(f"<row>{cells}</row>\n".encode())
-            self._rows += 1
+            self._write(f"<row>{cells}</row>\n")
 
     def _close(self) -> None:
         assert self._sheet is not None
@@ -119,7 +128,9 @@ def cell(value: Any, *, is_time: bool) -> str:
 
 
 def text(value: str, style: int = PLAIN) -> str:
-    clean = escape(BAD.sub("\N{REPLACEMENT CHARACTER}", value[:MOST_TEXT]))
+    kept = BAD.sub("\N{REPLACEMENT CHARACTER}", value[:MOST_TEXT])
+    units = kept.encode("utf-16-le")[: MOST_TEXT * 2]
+    clean = escape(CODE.sub("_x005F_", units.decode("utf-16-le", "ignore")))
     mark = f' s="{style}"' if style else ""
     return f'<c{mark} t="inlineStr"><is><t xml:space="preserve">{clean}</t></is></c>'
 
