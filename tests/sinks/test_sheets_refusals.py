@@ -150,6 +150,7 @@ async def test_cells_that_are_protected_hold_the_sink_and_bury_nothing(cloud):
 )
 async def test_a_200_that_is_not_googles_is_asked_again(cloud, said):
     def answer(request: httpx.Request) -> httpx.Response:
+        assert not request.url.path.endswith(":batchUpdate"), "nothing is known of it"
         token = {"access_token": "t", "expires_in": 3599}
         return httpx.Response(200, json=token if request.url.path == "/token" else said)
 

@@ -144,7 +144,7 @@ async def put(
 
 
 async def check(config: Config, world: World) -> str:
-    """Read the titles of the tabs; nothing is written."""
+    """Read its title; nothing is written."""
     async with world.client(timeout=None) as http:
         google = Google(config, world, http)
         try:
