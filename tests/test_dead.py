@@ -13,7 +13,7 @@ from fleetd.event import Record, pack
 from fleetd.providers.contract import Ask, Feed, Page, Turn, Webhook
 from fleetd.store import Append, Burial, DeadRecord, Raw
 from fleetd.store.small import Unverified
-from tests.desk import HOOKED, desk
+from tests.desk import HOOKED, HOUSE, desk
 from tests.store.deeds import counted, crash, drain, fix, imbalances, put
 
 HOUR = 3600
@@ -182,6 +182,34 @@ async def test_an_event_refused_again_stays_dead_with_the_new_answer(
             "done",
             "refused, the last: still too long",
         )
+
+
+PAGER, SOUTH = (
+    HOUSE[HOUSE.index("[sinks.pager]") :],
+    '[sources.south]\nprovider = "acme"\n',
+)
+
+
+@pytest.mark.parametrize("gone", [PAGER, SOUTH], ids=["sink", "source"])
+async def test_with_a_name_gone_from_the_file_nothing_is_retried_at_all(
+    tmp_path, world, autojump_clock, gone
+):
+    async with desk(tmp_path, world) as here:
+        await put(here.store, crash(1), b"bad")
+        await put(here.store, b"bad", source="south")
+        for sink in ("ops", "pager"):
+            read = await here.store.next_batch(sink, 1, limit=10)
+            buried = [Burial(one, "too long", 422, b"no") for one in read.entries]
+            await here.store.advance(read, buried=buried)
+    async with desk(tmp_path, world, HOUSE.replace(gone, "")) as here:
+        here.board.providers["north"] = replace(HOOKED, normalize={"e": mended})
+        before = await letters(here)
+        refused = await here.say("dead", action="retry", all=True)
+
+        assert refused.status == 400
+        assert len(before) == 4
+        assert await letters(here) == before
+        assert here.store.jobs() == []
 
 
 async def test_a_usual_replay_that_delivers_a_dead_letter_clears_it(

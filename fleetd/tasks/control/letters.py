@@ -14,6 +14,7 @@ from fleetd.store import Append, Raw
 from fleetd.store import dead as store_dead
 from fleetd.store.dead import Again, Doubted, Drop, Forget, Letter
 from fleetd.store.jobs import AddJob
+from fleetd.store.reading import Reader
 from fleetd.tasks.control import pages
 from fleetd.tasks.control.order import Order, known
 from fleetd.tasks.control.pages import PAGES
@@ -59,13 +60,13 @@ async def retry(board: Board, ids: list[int]) -> dict[str, Any]:
     done: Counter[str] = Counter()
     events: dict[str, list[int]] = {}
     still: list[dict[str, Any]] = []
-    for number in ids:
+    for number, name, seq in await _places(board, ids):
+        if seq is not None:
+            events.setdefault(name, []).append(seq)
+            continue
         one = await board.store.reading(
             lambda reader, number=number: store_dead.one(reader.db, number)  # type: ignore[misc]
         )
-        if one.seq is not None:
-            events.setdefault(one.name, []).append(one.seq)
-            continue
         try:
             await retake(board, one)
             done["taken"] += 1
@@ -81,9 +82,24 @@ async def retry(board: Board, ids: list[int]) -> dict[str, Any]:
     }
 
 
+async def _places(board: Board, ids: list[int]) -> list[tuple[int, str, int | None]]:
+    """Whose each letter is, and of which event; refused whole before any is retried."""
+
+    def look(reader: Reader) -> list[tuple[int, str, int | None]]:
+        letters = (store_dead.one(reader.db, number) for number in ids)
+        return [(one.id, one.name, one.seq) for one in letters]
+
+    found = await board.store.reading(look)
+    for _, name, seq in found:
+        if seq is None:
+            _provider(board, name)
+        else:
+            known(name, board.house.sinks, "sink")
+    return found
+
+
 async def _send(board: Board, sink: str, seqs: list[int]) -> dict[str, Any]:
     """A replay of just these events; what is delivered leaves the dead letters."""
-    known(sink, board.house.sinks, "sink")
     seqs = sorted(set(seqs))
     add = AddJob(
         "replay", sink, {"seqs": seqs, "why": "dead letters"}, seqs[0] - 1, seqs[-1],
