@@ -164,10 +164,12 @@ async def test_when_every_vehicle_is_absent_status_says_so_and_nothing_is_caught
         why = source.healths["tracks"].why
         assert f"no vehicle is served, {count} asked" in why
         assert "switched off" in why
+        assert source.states()["tracks"] == "failing"
         assert not source.store.recall("caught:north/tracks")
 
         vendor.sick.popitem()
         await source.until(lambda: source.healths["tracks"].why == "", 120)
+        await source.until(lambda: source.states()["tracks"] == "waiting", 120)
         assert source.store.recall("caught:north/tracks")
 
 

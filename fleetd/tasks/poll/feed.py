@@ -114,7 +114,7 @@ class Poller:
             self.health.say("failing", said(bad))
             return max(getattr(bad, "after", None) or 0.0, self._backoff.failed())
         self._backoff.succeeded()
-        self.health.say("waiting", self._note)
+        self.health.say("failing" if self._rounds.unserved else "waiting", self._note)
         if not self._note:  # nobody was left out
             self.store.note(caught(self.plan.source, self.feed.name), {"ms": began})
         for done in (self._lost, self._first):

@@ -54,6 +54,11 @@ class Rounds:
         return self._told(len(parts))
 
     @property
+    def unserved(self) -> bool:
+        """Whether the last round served nobody: some that are absent are no fault."""
+        return bool(self._absent) and not self._served
+
+    @property
     def _broken(self) -> bool:
         return len(self._streak) >= MOST_IN_A_ROW
 
@@ -89,8 +94,7 @@ class Rounds:
         return "; ".join(one for one in both if one)
 
     def _none_served(self) -> str:
-        """Some that are absent are no fault; where no other was served, the feed is."""
-        if self._served or not self._absent:
+        if not self.unserved:
             return ""
         count, why = len(self._absent), said(self._absent[0])
         return f"no vehicle is served, {count} asked and absent: {why}"
