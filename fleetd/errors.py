@@ -105,7 +105,14 @@ class ExpiredError(FleetdError):
 
 
 class AbsentError(FleetdError):
-    """One vehicle cannot be asked about now: go on with the next, conclude nothing."""
+    """One vehicle cannot be asked about now: go on with the next, conclude nothing.
+
+    `known` says that the vendor has it, and just nothing to tell of it.
+    """
+
+    def __init__(self, why: str, *, known: bool = False) -> None:
+        super().__init__(why)
+        self.known = known
 
 
 class FullError(FleetdError):

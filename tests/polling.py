@@ -130,7 +130,7 @@ def judge(_ask: Ask, answer: Answer) -> None:
     if b"expired" in answer.body:
         raise ExpiredError("the place to go on is no longer known")
     if b"absent" in answer.body:
-        raise AbsentError("it is switched off")
+        raise AbsentError("it is switched off", known=b"idle" in answer.body)
     if b"not yours" in answer.body:
         raise HeldError("this account has no such product")
 

@@ -150,6 +150,19 @@ async def test_a_vehicle_that_is_absent_is_left_out_of_the_round(
         assert source.alerts() == source.dead() == []
 
 
+async def test_a_round_in_which_nobody_has_anything_to_tell_is_none_that_fails(
+    autojump_clock, tmp_path
+):
+    vendor = Vendor(3)
+    vendor.sick = {f"u{n}": {"error": "absent", "why": "idle"} for n in range(3)}
+    far = Far(vendor)
+    async with polled(tmp_path, far, UNITS, TRACKS) as source:
+        await source.until(lambda: len(tracks(far)) > 6)
+
+        assert source.states()["tracks"] == "waiting"
+        assert source.healths["tracks"].why == ""
+
+
 @pytest.mark.parametrize("count", [1, 20])
 async def test_when_every_vehicle_is_absent_status_says_so_and_nothing_is_caught_up(
     count, autojump_clock, tmp_path

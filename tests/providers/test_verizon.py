@@ -397,8 +397,9 @@ def test_an_ended_token_is_known_in_all_its_forms_and_nothing_else_is():
 def test_a_vehicle_that_is_not_served_is_absent_and_a_whole_call_is_not():
     own = Ask(of_vehicle("TX-9", "segments"))
     for status in (400, 404, 204):
-        with pytest.raises(AbsentError):
+        with pytest.raises(AbsentError) as bad:
             PROVIDER.judge(own, Answer(status, {}, b""))
+        assert bad.value.known == (status == 204)
     for path in ("/cmd/v1/vehicles", "/rad/v1/vehicles/locations"):
         PROVIDER.judge(Ask(path), Answer(400, {}, b""))
     PROVIDER.judge(own, Answer(200, {}, b"[]"))

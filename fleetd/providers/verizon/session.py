@@ -86,6 +86,6 @@ def judge(ask: Ask, answer: Answer) -> None:
     if ask.path in WHOLE or answer.status not in (204, 400, 404):
         return
     if answer.status == 204:
-        raise AbsentError(f"{ask.path}: nothing (204)")
+        raise AbsentError(f"{ask.path}: nothing (204)", known=True)
     why = "unknown or hidden number, or older than the account's data plan"
     raise AbsentError(f"{ask.path}: {why} ({answer.status})")

@@ -68,7 +68,10 @@ class Rounds:
             try:
                 asked = await self._walk(part)
             except AbsentError as bad:
-                self._absent.append(bad)
+                if bad.known:
+                    self._served = True
+                else:
+                    self._absent.append(bad)
             except HeldError as bad:
                 if bad.status == 401:  # whatever is asked: not about this vehicle
                     self._streak += [bad] * MOST_IN_A_ROW
