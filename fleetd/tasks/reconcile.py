@@ -74,10 +74,8 @@ class Comparison:
         self.world = world
 
     async def go_on(self, every: float, health: Health) -> None:
-        """Compare for ever."""
-        settle = timedelta(
-            0
-        )  # what was missed while we were down comes by no other way
+        """Compare for ever; at once what was missed while we were down: it will not come."""
+        settle = timedelta(0)
         while True:
             health.say("ok", self.feed.name)
             await self.run(settle)
