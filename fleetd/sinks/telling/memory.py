@@ -88,13 +88,16 @@ class Memory(Struct):
             hushed.count, hushed.upto = hushed.count + 1, entry.seq
 
 
+_read = msgspec.json.Decoder(Memory).decode
+
+
 def recalled(path: Path) -> Memory:
     """What an earlier run has noted; nothing where that cannot be read."""
     with suppress(OSError, msgspec.MsgspecError):
         with path.open("rb") as file:
             body = file.read(LARGEST + 1)
         if len(body) <= LARGEST:
-            return msgspec.json.decode(body, type=Memory)
+            return _read(body)
     return Memory()
 
 
