@@ -52,10 +52,14 @@ class _Granted(Struct):
     expires_in: float = 3599.0
 
 
+_account = msgspec.json.Decoder(Account).decode
+_granted = msgspec.json.Decoder(_Granted).decode
+
+
 def account_of(text: str) -> Account:
     """The account of a key file; `ValueError` says what is wrong, never what it holds."""
     try:
-        account = msgspec.json.decode(text, type=Account)
+        account = _account(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         why = "this is not the JSON key file of a Google service account"
         raise ValueError(why) from None  # what is wrong may quote the key
@@ -94,7 +98,7 @@ def form_of(account: Account, scope: str, now: datetime) -> dict[str, str]:
 def token_of(body: bytes, now: datetime) -> Token:
     """The token in an answer, masked from now on; `ValueError` where there is none."""
     try:
-        granted = msgspec.json.decode(body, type=_Granted)
+        granted = _granted(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise ValueError(
             "the token server answered something that is no token"

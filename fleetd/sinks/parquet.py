@@ -87,6 +87,9 @@ class Answer(Struct, frozen=True):
     fault: str = ""
 
 
+_answer = msgspec.json.Decoder(Answer).decode
+
+
 class LostError(Exception):
     """The process ended, or was ended, before it answered."""
 
@@ -212,7 +215,7 @@ class Lake:
             told = encoder.ask(
                 (HEAD.pack(len(order), len(body)), order, body), self._now
             )
-            answer = msgspec.json.decode(told, type=Answer)
+            answer = _answer(told)
         except TimeoutError as bad:
             self.close()
             why = f"Parquet: not done within {WITHIN_S:g} s"

@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar
 
+import msgspec
 from msgspec import Struct
 
 from fleetd.errors import ConfigError
@@ -100,6 +101,9 @@ class Count(Struct, frozen=True):
     result: int
 
 
+_count = msgspec.json.Decoder(Count).decode
+
+
 def configured(settings: Settings | None) -> Provider:
     """Geotab as one source's own keys shape it: whose database, which rules."""
     if settings is not None:
@@ -146,7 +150,7 @@ def _judge(settings: Settings) -> None:
 
 def whoami(whose: Account, body: bytes) -> tuple[str, ...]:
     """The database and the user: they were let in, or there were no count."""
-    read(body, Count)
+    read(body, _count)
     return whose.database, whose.user
 
 

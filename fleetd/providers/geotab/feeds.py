@@ -5,7 +5,7 @@ Feeds: https://developers.geotab.com/myGeotab/guides/dataFeed
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -32,7 +32,7 @@ KEPT = timedelta(days=365)
 Body = TypeVar("Body")
 
 
-def read(body: bytes, shape: type[Body]) -> Body:
+def read(body: bytes, decode: Callable[[bytes], Body]) -> Body:
     """The body of an answer that must be a result; never an error read as nothing."""
     problem = problem_of(body)
     if problem is not None:
@@ -40,7 +40,7 @@ def read(body: bytes, shape: type[Body]) -> Body:
             f"an error, no result ({problem.type}: {problem.text[:TOLD]})"
         )
     try:
-        return msgspec.json.decode(body, type=shape)
+        return decode(body)
     except UNREADABLE as bad:
         raise PayloadError(f"not an answer of Geotab's: {short(bad)}") from bad
 
@@ -61,6 +61,9 @@ class FeedAnswer(Struct, frozen=True):
     result: FeedRows
 
 
+_fed = msgspec.json.Decoder(FeedAnswer).decode
+
+
 def ask_on(kind: str, begins: timedelta | None, turn: Turn) -> Ask:
     """Go on at the version; the first time at a date, else it would begin anywhere.
 
@@ -77,7 +80,7 @@ def ask_on(kind: str, begins: timedelta | None, turn: Turn) -> Ask:
 
 def unpack_on(feed: str, ask: Ask, body: bytes, _turn: Turn) -> Page:
     """The rows of a page, in the order they became known: that of versions, not of time."""
-    found = read(body, FeedAnswer).result
+    found = read(body, _fed).result
     version = found.to_version
     if not version.strip() or len(version) > LONGEST_VERSION:
         raise PayloadError("toVersion is empty or absurdly long")
@@ -97,6 +100,7 @@ class Named(Struct, frozen=True):
     id: str
 
 
+_listed = msgspec.json.Decoder(ListAnswer).decode
 _named = msgspec.json.Decoder(Named).decode
 
 
@@ -114,7 +118,7 @@ def ask_all(kind: str, turn: Turn) -> Ask:
 
 
 def unpack_all(feed: str, _ask: Ask, body: bytes, turn: Turn) -> Page:
-    rows = read(body, ListAnswer).result
+    rows = read(body, _listed).result
     if turn.bookmark is None:
         if len(rows) < ROWS:
             return Page(records(feed, rows), complete=True)
@@ -173,7 +177,7 @@ def unpack_past(span: Span, feed: str, _ask: Ask, body: bytes, turn: Turn) -> Pa
     """The rows of a window, or half the window to ask for where one answer held too many."""
     asked = window_of(span, turn)
     assert asked is not None
-    rows = read(body, ListAnswer).result
+    rows = read(body, _listed).result
     if len(rows) >= ROWS:
         return Page((), written(halved(asked)), more=True)
     kept = list(inside(asked, rows)) if span.edged else rows

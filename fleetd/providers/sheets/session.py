@@ -107,9 +107,12 @@ def email_of(token: str) -> str:
         return "the service account"
 
 
+_book = msgspec.json.Decoder(Book).decode
+
+
 def whose(body: bytes) -> Sequence[str]:
     """The spreadsheet's title and id: it could be read."""
-    book = msgspec.json.decode(body, type=Book)
+    book = _book(body)
     return [one for one in (book.properties.title, book.spreadsheetId) if one]
 
 

@@ -58,6 +58,9 @@ class Step(Struct, frozen=True, omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
 
+_at = msgspec.json.Decoder(Step).decode
+
+
 class Walk(Struct, frozen=True):
     """What is read of which spreadsheet: `top` to `bottom` are rows of it, half-open."""
 
@@ -113,9 +116,9 @@ class Walk(Struct, frozen=True):
     def _step(self, turn: Turn) -> Step:
         """Where the walk is; a new one knows what the last one found."""
         if turn.bookmark is not None:
-            return msgspec.json.decode(turn.bookmark, type=Step)
+            return _at(turn.bookmark)
         try:
-            last = msgspec.json.decode(turn.last or "", type=Step)
+            last = _at(turn.last or "")
         except UNREADABLE:
             return Step(self._name)
         return Step(self._name, last.before if last.of == self._name else {})

@@ -325,11 +325,14 @@ def sheets_in(answer: Structure) -> list[Sheet]:
     return found
 
 
+_cursor = msgspec.json.Decoder(Cursor).decode
+
+
 def _note(sheet: Sheet, note: Note) -> None:
     ident, value = note.metadata_id, note.metadata_value
     if note.metadata_key == CURSOR:
         try:
-            sheet.cursor = msgspec.json.decode(value, type=Cursor)
+            sheet.cursor = _cursor(value)
         except msgspec.MsgspecError as bad:
             why = f"tab '{sheet.title}' is kept by a fleetd that this one does not know"
             raise HeldError(why) from bad
