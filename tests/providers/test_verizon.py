@@ -402,6 +402,11 @@ def test_a_vehicle_that_is_not_served_is_absent_and_a_whole_call_is_not():
         assert bad.value.known == (status == 204)
     for path in ("/cmd/v1/vehicles", "/rad/v1/vehicles/locations"):
         PROVIDER.judge(Ask(path), Answer(400, {}, b""))
+    with pytest.raises(HeldError, match="app_id") as held:
+        PROVIDER.judge(Ask("/cmd/v1/vehicles"), Answer(400, {}, b"a bad token"))
+    assert held.value.status == 401
+    with pytest.raises(AbsentError):
+        PROVIDER.judge(own, Answer(400, {}, b"not authorized for TX-9"))
     PROVIDER.judge(own, Answer(200, {}, b"[]"))
     PROVIDER.judge(own, Answer(500, {}, b""))
 

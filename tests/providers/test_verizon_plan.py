@@ -6,13 +6,14 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 from msgspec.structs import replace
 
 from fleetd.errors import AbsentError
 from fleetd.event import stamp
 from fleetd.providers.contract import Answer, Ask, Page, Turn
-from fleetd.providers.verizon import PROVIDER
+from fleetd.providers.verizon import PROVIDER, Settings, configured
 from fleetd.providers.verizon.walk import GRAIN, Walk, written
 from tests.conftest import MORNING
 from tests.polling import Asked, Far, polled
@@ -162,6 +163,30 @@ async def test_the_engine_reads_a_track_that_begins_before_the_plan(
         assert {one.event.vehicle for one in source.entries("position")} == {
             "TX-1", "TX-2",
         }  # fmt: skip
+
+
+@pytest.mark.parametrize("said", [b"not authorized to see this vehicle", b"no TOKEN-3"])
+async def test_a_vehicle_that_is_refused_in_the_words_of_an_ended_token_stops_no_other(
+    said, autojump_clock, tmp_path
+):
+    def answer(asked: Asked) -> Any:
+        if asked.path == "/token":
+            return b"header.claims.signature"
+        if asked.path == "/cmd/v1/vehicles":
+            return [{"VehicleNumber": f"TX-{n}"} for n in range(1, 8)]
+        if "TX-3" in asked.path:
+            return httpx.Response(400, content=said)
+        since = asked.params["startdatetimeutc"]
+        return [{"UpdateUtc": since, "Latitude": 1.0, "Longitude": 2.0}]
+
+    provider = configured(Settings(user="rest", app_id="fleetmatics-p-us-1"))
+    feeds = [FEEDS["vehicles"], FEEDS["track"]]
+    async with polled(tmp_path, Far(answer), *feeds, provider=provider) as source:
+        await source.until(lambda: source.store.recall("caught:north/track"), 600)
+
+        assert len({one.event.vehicle for one in source.entries("position")}) == 6
+        assert source.states() == {"vehicles": "waiting", "track": "waiting"}
+        assert source.alerts() == []
 
 
 def long_ago(turn: Turn) -> Ask | None:

@@ -82,7 +82,13 @@ def ended(answer: Answer) -> bool:
 
 
 def judge(ask: Ask, answer: Answer) -> None:
-    """A vehicle that is not served concerns nobody else."""
+    """A vehicle that is not served concerns nobody else.
+
+    What a new token leaves as it was, of a vehicle's own call, was said of the vehicle.
+    """
+    if ask.path in WHOLE and answer.status == 400 and ended(answer):
+        why = f"Reveal ends each token as soon as it begins (400 on {ask.path})"
+        raise HeldError(f"{why}. Fix token, user, app_id or region.", status=401)
     if ask.path in WHOLE or answer.status not in (204, 400, 404):
         return
     if answer.status == 204:

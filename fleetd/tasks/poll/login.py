@@ -39,14 +39,17 @@ class Logins:
         self._failed = ""
 
     async def ask(self, ask: Ask, rank: int) -> Answer:
-        """Ask within the session; once more within a new one where it is over."""
+        """Ask within the session; once more within a new one where it is over.
+
+        What a new one leaves as it was, a 400, is about the question and no session.
+        """
         grant = await self._valid(None, rank)
         answer = await self._put(ask, grant, rank)
         if not self._session.ended(answer):
             return answer
         grant = await self._valid(grant, rank)
         answer = await self._put(ask, grant, rank)
-        if self._session.ended(answer):
+        if self._session.ended(answer) and answer.status != 400:
             account = self._credential.account
             why = f"{account.title} ends each session as soon as it begins"
             why = f"{account.source}: {why} ({ask.path}). {account.fix}"
