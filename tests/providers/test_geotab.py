@@ -127,24 +127,30 @@ def test_a_trip_that_is_computed_anew_is_the_same_trip_in_a_later_revision():
 
 
 @pytest.mark.parametrize(
-    ("distance", "drove", "kilometres"),
+    ("distance", "drove", "average", "kilometres"),
     [
-        (61.42, "00:48:10", 61.42),
-        (113_276.75, "01:27:41", 113.27675),  # metres
-        (50.0, "00:05:00", None),  # 600 km/h, and 50 m are no trip
-        (5_001.0, "00:00:30", None),  # 600 km/h as metres too
-        (33.0, "00:05:00", 33.0),
-        (0.4, "00:00:00", 0.4),
+        (61.42, "00:48:10", 76.5, 61.42),
+        (113_276.75, "01:27:41", 77.51, 113.27675),  # metres
+        (3_000.0, "00:06:00", 30.0, 3.0),  # and of a short trip as well
+        (40.0, "00:01:00", 2.4, 0.04),  # even where km could be
+        (12_000.0, "02:00:00", 6_000.0, None),  # a fix gone astray: these are km
+        (12_000.0, "02:00:00", None, None),
+        (50.0, "00:05:00", None, None),  # 600 km/h
+        (33.0, "00:05:00", "396", 33.0),
+        (33.0, "00:05:00", 0, 33.0),
+        (33.0, "00:05:00", -1, 33.0),
+        (0.4, "00:00:00", 0.0, 0.4),
     ],
 )
-def test_a_distance_that_nobody_could_drive_in_the_time_is_null_and_flagged(
-    distance, drove, kilometres
+def test_a_distance_is_km_or_what_its_own_average_says_and_null_where_nobody_could(
+    distance, drove, average, kilometres
 ):
     told = {
         "device": {"id": "b2A"},
         "start": "2026-11-20T13:20:05.000Z",
         "distance": distance,
         "drivingDuration": drove,
+        "averageSpeed": average,
     }
     (trip,) = GEOTAB.normalize["trips"](json.dumps(told).encode())
 

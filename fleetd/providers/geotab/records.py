@@ -47,6 +47,7 @@ from fleetd.providers.reading import (
     inner,
     loads,
     moment,
+    number,
     objects,
     short,
     snake,
@@ -55,7 +56,7 @@ from fleetd.providers.reading import (
 
 MILES_PER_KM = MPH_PER_KPH
 FASTEST_KPH = 400.0
-FARTHEST_KM = 5000.0  # what is farther, and too fast, was told in metres
+METRES = 30.0  # times what its own average speed says: it was told in metres
 IGNITION = "DiagnosticIgnitionId"
 HOURS = frozenset({"DiagnosticEngineHoursId", "DiagnosticEngineHoursAdjustmentId"})
 READ = ODOMETERS | HOURS | {IGNITION}
@@ -192,7 +193,7 @@ def trip(body: bytes) -> Iterator[AnyEvent]:
         drove = (stop - started).total_seconds()
     latitude, longitude = spot(told, "stopPoint")
     distance = numeral(told, "distance", vehicle, started)
-    driven = kilometres(distance, drove)
+    driven = kilometres(distance, drove, number(told, "averageSpeed"))
     odd = driven is None and distance is not None
     yield Trip(
         id=f"{vehicle}@{millis(started)}",
@@ -211,17 +212,20 @@ def trip(body: bytes) -> Iterator[AnyEvent]:
     )
 
 
-def kilometres(distance: float | None, drove: float | None) -> float | None:
+def kilometres(
+    distance: float | None, drove: float | None, average: float | None
+) -> float | None:
     """A distance that could be driven in the time, or null.
 
-    It is told in km, but some databases tell metres.
+    It is told in km, and by some databases in metres: the trip's own average speed (km/h
+    while driving) tells which.
     """
     if distance is None or not drove or drove < 0:
         return distance
-    farthest = drove / 3600 * FASTEST_KPH
-    if distance > farthest and distance > FARTHEST_KM:
+    hours = drove / 3600
+    if average is not None and 0 < METRES * average * hours < distance:
         distance /= 1000
-    return distance if distance <= farthest else None
+    return distance if distance <= hours * FASTEST_KPH else None
 
 
 DUTIES: Mapping[str, str] = {
