@@ -12,7 +12,7 @@ from fleetd.store.look import Filter, newest
 from fleetd.tasks.silence import Habit, Watch
 from tests.conftest import MORNING
 from tests.desk import desk
-from tests.store.deeds import fix, put
+from tests.store.deeds import fix, put, truck
 
 HOUR_MS = 3_600_000
 DAY = 86_400
@@ -109,6 +109,42 @@ async def test_a_restart_forgets_no_habit_and_blames_nobody_for_our_own_absence(
 
     assert limit < 6 * HOUR_MS
     assert again.limit_ms == limit, "twelve hours of ours are not its habit"
+
+
+async def test_a_vehicle_that_was_removed_is_not_silent(tmp_path, world, autojump_clock):
+    async with desk(tmp_path, world) as here:
+        watch = await watching(here)
+        for _ in range(3):
+            await drive(here, watch, 22, ("v1", "v2"))
+            await rest(watch, 2)
+        await put(here.store, truck("T-1"), truck("T-2", "v2"))
+        await put(here.store, truck(None, "v2", removed=True))
+        await rest(watch, 12)
+
+        assert told(here.store) == [("vehicle_silent", "v1")]
+        assert here.board.silent["north"] == 1
+        assert set(watch._habits["north"]) == {"v1"}
+
+
+async def test_a_pause_is_nobodys_silence_and_teaches_nothing(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        watch = await watching(here)
+        for _ in range(3):
+            await drive(here, watch, 22)
+            await rest(watch, 2)
+        limit = watch._habits["north"]["v1"].limit_ms
+        await here.store.pause("north", paused=True)
+        await rest(watch, 60)
+        await here.store.pause("north", paused=False)
+        await watch.look()
+        assert told(here.store) == [], "what was missed is still being fetched"
+        await drive(here, watch, 0.5)
+        assert watch._habits["north"]["v1"].limit_ms == limit
+        await rest(watch, 8)
+
+        assert told(here.store) == [("vehicle_silent", "v1")]
 
 
 def test_a_habit_is_learned_for_a_week_and_forgotten_after():

@@ -9,7 +9,7 @@ import structlog
 import trio
 from msgspec import Struct
 
-from fleetd.event import DAY_MS, Position, millis
+from fleetd.event import CODES, DAY_MS, Position, millis
 from fleetd.store import Store, stats
 from fleetd.store.log import Landed
 from fleetd.store.totals import HOUR_MS
@@ -25,9 +25,10 @@ ENOUGH_DAYS = 3  # a first night and a first weekend are no silence yet
 SHORTEST_MS = 2 * HOUR_MS  # nobody is called silent sooner
 UNKNOWN_MS = 48 * HOUR_MS  # of whom too little is known to call it unusual
 TIMES = 2  # the longest gap of the days learned
-SETTLED_S = 900.0  # after a start: what was missed is still being fetched
+SETTLED_S = 900.0  # after a start or a pause: what was missed is still being fetched
 KEEP_S = 3600.0
 LIVE = frozenset({"push", "poll"})  # origins of what is told now
+VEHICLE = CODES["vehicle"]
 MANY, MANY_SHARE = 5, 0.1  # so many at once are told in one alert
 logger = structlog.get_logger()
 
@@ -87,6 +88,7 @@ class Watch:
         self._began = trio.current_time()
         self._began_ms = millis(board.world.now())
         self._kept = self._began
+        self._paused: dict[str, int] = {}  # source → when it last was
         self._fixes: dict[tuple[str, str], int] = {}  # vehicle → when it last told
         self._habits: dict[str, dict[str, Habit]] = {}
         for source in board.house.sources:
@@ -109,11 +111,13 @@ class Watch:
         settled = trio.current_time() - self._began >= SETTLED_S
         for (source, vehicle), ms in self._fixes.items():
             self._heard(source, vehicle, ms)
-        if settled and self._board.clock.trusted:
-            for source in self._board.house.sources:
-                if not self._store.paused(source):
-                    await self._judge_source(source, now)
-                    await self._judge_vehicles(source, now)
+        for source in self._board.house.sources:
+            if self._store.paused(source):
+                self._paused[source] = now
+            asked = now - self._paused.get(source, 0) >= SETTLED_S * 1000
+            if settled and asked and self._board.clock.trusted:
+                await self._judge_source(source, now)
+                await self._judge_vehicles(source, now)
         self._board.silent = {
             source: sum(one.silent for one in habits.values())
             for source, habits in self._habits.items()
@@ -137,10 +141,12 @@ class Watch:
         if habit is None:
             habits[vehicle] = Habit(ms, ms // DAY_MS, [0])
         elif ms > habit.last_ms:
-            habit.heard(ms, counts=habit.last_ms >= self._began_ms)
+            ours = self._paused.get(source, self._began_ms)
+            habit.heard(ms, counts=habit.last_ms >= ours)
 
     async def _judge_vehicles(self, source: str, now: int) -> None:
         habits = self._habits.get(source, {})
+        self._forget_gone(source, habits)
         fresh: list[str] = []
         back: list[str] = []
         for vehicle, habit in habits.items():
@@ -150,6 +156,13 @@ class Watch:
                 (fresh if silent else back).append(vehicle)
         await self._tell(source, "silent", fresh, len(habits), now)
         await self._tell(source, "heard", back, len(habits), now)
+
+    def _forget_gone(self, source: str, habits: dict[str, Habit]) -> None:
+        """A vehicle that was sold is not silent."""
+        record = self._store.directory.record
+        for vehicle in [one for one in habits if record(source, VEHICLE, one).gone]:
+            del habits[vehicle]
+            self._fixes.pop((source, vehicle), None)
 
     async def _tell(
         self, source: str, what: str, vehicles: Iterable[str], known: int, now: int
