@@ -111,7 +111,9 @@ async def test_a_restart_forgets_no_habit_and_blames_nobody_for_our_own_absence(
     assert again.limit_ms == limit, "twelve hours of ours are not its habit"
 
 
-async def test_a_vehicle_that_was_removed_is_not_silent(tmp_path, world, autojump_clock):
+async def test_a_vehicle_that_was_removed_is_not_silent(
+    tmp_path, world, autojump_clock
+):
     async with desk(tmp_path, world) as here:
         watch = await watching(here)
         for _ in range(3):
