@@ -35,7 +35,6 @@ GROWN: Final = 120_000  # rows from which on a file is left alone
 BULK: Final = 2_000  # rows at once, of a backlog: then files are left alone sooner
 GROWN_IN_BULK: Final = 15_000
 APART_MS: Final = 600_000  # two copies of one fix have the same time, give or take this
-AROUND: Final = 7  # days in which an event is looked for whose time was changed
 MOST_KEYS: Final = 2_000_000  # kept in memory, of the files used last
 
 
@@ -144,7 +143,9 @@ class Shelf:
         self.memory, self._disk = memory, disk
 
     def put(self, rows: Sequence[Row], edge: date) -> set[str]:
-        """Have these rows in the table, all on the disk when this returns; the days met.
+        """Have these rows in the table, all on the disk when this returns.
+
+        The days that may have changed: any, of a kind whose events change their time.
 
         Days before `edge` are no longer kept: their rows are left out.
         """
@@ -157,20 +158,40 @@ class Shelf:
             if wanted is None:
                 wanted = days[number] = Wanted()
             wanted.rows[key], wanted.ms[key] = row, ms
-        met = set()
+        kept: dict[str, Wanted] = {}
         for number in sorted(days):
             day = EPOCH + timedelta(days=number)
             if not self.days or day >= edge:
-                met.add(day.isoformat() if self.days else "")
-                self._put_day(day.isoformat() if self.days else "", days[number])
-        return met
+                kept[day.isoformat() if self.days else ""] = days[number]
+        if self.days and self.shape.changes:
+            self._leave(kept)
+        for name, wanted in kept.items():  # out of the one first, then into the other
+            self._put_day(name, wanted)
+        return {*kept, *(self.all_days() if self.shape.changes else ())}
+
+    def _leave(self, wanted: Mapping[str, Wanted]) -> None:
+        """Take rows out of days that are no longer theirs: their time was changed since."""
+        day_of = {key: day for day, one in wanted.items() for key in one.rows}
+        keys = set(day_of)
+        for day in self.all_days():
+            for part in self.parts_of(day):
+                gone = set()
+                for key, at, stamp in self.memory.keys(part).among(keys):
+                    if day_of[key] == day:
+                        continue
+                    rows = wanted[day_of[key]].rows
+                    if stamp_of(rows[key]) > stamp:
+                        gone.add(at)
+                    else:
+                        del rows[key]
+                if gone:
+                    self._apply(Change(part, part.path, gone, {}), {})
 
     def _put_day(self, day: str, wanted: Wanted) -> None:
-        moved = list(self._elsewhere(day, wanted)) if self.shape.changes else []
         changes = list(self._replaced(day, wanted))
         if wanted.rows:
             self._add(day, wanted.rows, changes)
-        for change in (*moved, *changes):  # out of the one first, then into the other
+        for change in changes:
             self._apply(change, wanted.ms)
 
     # what is where
@@ -214,25 +235,6 @@ class Shelf:
             (key, at, stamp_of(wanted.rows[key]) > stamp)
             for key, at, stamp in self.memory.keys(part).among(keys)
         ]
-
-    def _elsewhere(self, day: str, wanted: Wanted) -> Iterator[Change]:
-        """The same events in other days near by: their time was changed since."""
-        for other in self._near(day):
-            for part in self.parts_of(other):
-                found = self._hits(part, wanted)
-                gone = {at for _, at, newer in found if newer}
-                for key in [key for key, _, newer in found if not newer]:
-                    del wanted.rows[key]
-                if gone:
-                    yield Change(part, part.path, gone, {})
-
-    def _near(self, day: str) -> Iterator[str]:
-        if not self.days:
-            return
-        middle = date.fromisoformat(day)
-        for step in range(-AROUND, AROUND + 1):
-            if step and (other := moved_by(middle, step)):
-                yield other
 
     def _replaced(self, day: str, wanted: Wanted) -> Iterator[Change]:
         """Rows of the day that a newer copy takes the place of, in their very file."""
@@ -369,13 +371,6 @@ def span_of(keys: Iterable[int], ms: Mapping[int, int]) -> tuple[int, int]:
 def age(name: str) -> int:
     found = PART.fullmatch(name)
     return int(found[1]) if found else 0
-
-
-def moved_by(day: date, step: int) -> str:
-    try:
-        return (day + timedelta(days=step)).isoformat()
-    except OverflowError:
-        return ""
 
 
 def today(ms: int) -> date:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from fleetd.event import COLUMNS, Fault, millis
+from fleetd.event import COLUMNS, Fault, Maintenance, millis
 from fleetd.tables import Column, parts, shape_of, shelf, tidy
 from fleetd.tables.parts import DamagedError
 from fleetd.tables.shelf import Memory
@@ -127,6 +127,37 @@ def test_a_trip_whose_day_changes_takes_its_row_along(lake):
         ("t1", date(2026, 11, 22), 2.0),
         ("t2", date(2026, 11, 21), 1.0),
     ]
+
+
+@pytest.mark.parametrize("days", [1, 8, 400])
+def test_a_code_that_stands_for_long_is_one_row_on_its_last_day(lake, days):
+    def code(at: datetime, revision: int):
+        event = Fault(id="v1:P0420", at=at, vehicle="v1", code="P0420")
+        return row(event, revision, revision)
+
+    lake.put(code(NOON, 1), row(Fault(id="f2", at=NOON, vehicle="v1"), 9, 1))
+    lake.restart()
+    lake.put(code(NOON + days * DAY, 2))
+    lake.put(code(NOON, 1), code(NOON + 3 * DAY, 0))
+
+    last = (NOON + days * DAY).date()
+    assert lake.rows("faults", "id, date, revision") == [
+        ("f2", date(2026, 11, 21), 1),
+        ("v1:P0420", last, 2),
+    ]
+    told = lake.catalog()["tables"]["faults"]["days"]
+    assert {day: one["rows"] for day, one in told.items()} == {
+        "2026-11-21": 1,
+        last.isoformat(): 1,
+    }
+
+
+def test_an_order_without_a_time_is_one_row_whenever_it_comes_again(lake):
+    for number, late in enumerate((0, 30, 90), 1):
+        came = row(Maintenance(id="w1", vehicle="v1"), number, number)
+        lake.put(structs.replace(came, received_ms=millis(NOON + late * DAY)))
+
+    assert lake.rows("maintenance", "id, revision") == [("w1", 3)]
 
 
 def test_a_file_whose_last_row_moved_on_is_gone(lake):
