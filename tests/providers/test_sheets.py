@@ -483,6 +483,22 @@ async def test_rows_that_cannot_be_read_are_dead_letters_and_remove_nobody(
         assert source.balanced()
 
 
+async def test_a_stray_blank_and_a_box_that_nobody_ticked_are_no_rows(
+    autojump_clock, tmp_path, far
+):
+    fleet(far, 3)
+    far.tab.type(6, 1, "  ")
+    far.tab.type(7, 4, False)
+    async with reading(tmp_path, far, remove_after=1) as source:
+        await listed(source)
+        for column in (0, 1, 3):
+            far.tab.type(3, column, None)  # people delete v3
+        await listed(source)
+
+        assert dead(source) == []
+        assert gone(source) == ["v3"]
+
+
 async def test_the_row_that_a_sink_keeps_comes_before_a_copy_that_was_typed(
     autojump_clock, tmp_path, far
 ):

@@ -85,8 +85,13 @@ def _told(rows: Mapping[int, Cells], layout: Layout, read: Read) -> Iterator[Tol
         said = tuple((name, field, cells.get(at)) for name, field, at in columns)
         mark = str(text) if whose else ""
         one = Told(_id([value for _, value in keys]), keys, said, mark)
-        if one.id or mark or any(value is not None for _, _, value in said):
+        if one.id or mark or any(_says(value) for _, _, value in said):
             yield one
+
+
+def _says(value: Any) -> bool:
+    """Whether somebody wrote it: blanks and a box nobody ticked are no row of anybody's."""
+    return value is not False and _text(value) is not None
 
 
 def _key(cells: Cells, columns: Sequence[int]) -> str:
@@ -161,7 +166,7 @@ def _judge(told: Told) -> None:
             raise PayloadError(words.too_long(header))
     if not told.id:
         names = [header for header, value in told.keys if _text(value) is None]
-        rest = [str(value) for _, _, value in told.cells if value is not None]
+        rest = [str(value) for _, _, value in told.cells if _says(value)]
         raise PayloadError(words.no_id(names, rest))
     if len(told.id) > LONGEST_ID:
         raise PayloadError(f"an id of {len(told.id)} characters: {LONGEST_ID} at most")
