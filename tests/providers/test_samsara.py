@@ -209,8 +209,29 @@ def test_an_old_alert_without_the_triggers_key_goes_by_its_number(number, trigge
 
 
 @pytest.mark.parametrize(
-    "details", [{"panicButton": BOTH}, {"workerSafetySos": BOTH}, {"PanicButton": BOTH}]
+    ("number", "parts", "kind"),
+    [
+        (1034, {"location": {"latitude": 1.5}}, "safety"),
+        (5005, {"dvir": {"id": "7"}}, "inspection"),
+        (5009, {"document": {"id": "7"}}, "document"),
+        (5018, {"route": {"id": "7"}, "routeStopDetails": {"id": "8"}}, "route"),
+        (5022, {"data": {"startTime": "2026-05-12T14:00:00Z"}}, "safety"),
+        (5035, {"location": {"latitude": 1.5}}, "fuel"),
+    ],
 )
+def test_what_an_old_alert_tells_beside_its_vehicle_is_no_trigger(number, parts, kind):
+    found = one(incident(BOTH | parts, triggerId=number))
+
+    assert (found.kind, found.vehicle) == (kind, UNIT["id"])
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"panicButton": BOTH}, {"workerSafetySos": BOTH}, {"PanicButton": BOTH},
+        {"panicButton": None} | BOTH,
+    ],
+)  # fmt: skip
 def test_panic_and_sos_take_the_safety_lane(details):
     assert lane_of(one(incident(details))) == SAFETY
 
@@ -347,6 +368,8 @@ def test_the_generation_is_chosen_by_the_bodys_keys():
 
     assert one(newer).kind == "other"
     assert one(unnamed).type == "panic"
+    for odd in ({"data": None}, {"data": {}}, {"eventTime": None}):
+        assert one(older("PanicButtonPressed") | odd).type == "panic"
     assert (one(thing).kind, one(thing).type, one(thing).vehicle) == (
         "other",
         "new_thing",

@@ -141,8 +141,8 @@ def webhook(body: bytes) -> Iterator[AnyEvent]:
     told = loads(body, SECRETS)
     named = words(told, "eventId") or print_of(body)
     kind = words(told, "eventType")
-    newer = "data" in told or "eventTime" in told
     older = inner(told, "event")
+    newer = inner(told, "data") or (not older and {"data", "eventTime"} & told.keys())
     if not newer and ("alertConditionId" in older or snake(kind or "") == "alert"):
         yield first_generation(told, named)
     elif kind is None:

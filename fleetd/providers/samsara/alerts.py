@@ -22,7 +22,10 @@ from fleetd.providers.samsara.readers import CONDITIONS, READERS, TRIGGER_IDS
 from fleetd.providers.samsara.told import WHO, Told, who
 
 URGENT = frozenset({"panic_button", "worker_safety_sos"})
-BESIDE = WHO | {"tags"}
+PARTS = {  # of older details, which stand there without their trigger's key
+    "data", "document", "dvir", "form", "issue", "location", "route", "routeStopDetails",
+}  # fmt: skip
+BESIDE = WHO | PARTS | {"tags"}
 
 
 def incident(body: Wire, named: str) -> AnyEvent:
@@ -86,7 +89,7 @@ def leading(conditions: list[Wire]) -> tuple[str, Wire]:
 def trigger_of(condition: Wire) -> str:
     """The key in `details` that is no party to it, else what the number stands for."""
     details = inner(condition, "details")
-    inside = (key for key, value in details.items() if isinstance(value, dict))
+    inside = (k for k, one in details.items() if one is None or isinstance(one, dict))
     keys = [snake(key) for key in inside if key not in BESIDE]
     known = next((one for one in keys if one in READERS), None)
     number = count(condition, "triggerId")
