@@ -184,6 +184,18 @@ def test_a_point_has_the_vendors_id_by_either_action_and_any_road():
     assert updated.id == POINT["id"]
 
 
+@pytest.mark.parametrize(
+    "action",
+    [
+        "Vehicle_Location_Received",
+        "VEHICLE_LOCATION_UPDATED",
+        "vehicleLocationReceived",
+    ],
+)
+def test_a_point_is_one_in_whatever_case_its_action_comes(action):
+    assert one(POINT | {"action": action}) == one(POINT)
+
+
 def test_points_without_an_id_go_by_vehicle_time_and_type():
     stop, on = (
         one(POINT | {"id": None, "type": kind})

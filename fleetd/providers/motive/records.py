@@ -60,14 +60,13 @@ Reader = Callable[[Wire, str], AnyEvent]
 def record(body: bytes) -> Iterator[AnyEvent]:
     """Any webhook record but a location point: its `action` says what it is."""
     told = loads(body, SECRETS)
-    action = words(told, "action")
-    if action is None:
+    action = snake(words(told, "action") or "")
+    if not action:
         raise PayloadError("action is missing")
-    named = print_of(body)
     if action.startswith("vehicle_location_"):
         yield lenient(told)
     else:
-        yield reader_of(snake(action))(told, named)
+        yield reader_of(action)(told, print_of(body))
 
 
 def reader_of(action: str) -> Reader:
