@@ -239,8 +239,9 @@ def test_an_empty_or_another_page_than_was_asked_for_is_an_error_not_an_end(page
 
 
 def test_a_list_that_says_no_total_ends_with_a_short_page_and_proves_nothing():
-    whole = {"vehicles": [{"vehicle": {"id": n}} for n in range(100)]}
-    short = {"vehicles": [{"vehicle": {"id": 100}}]}
+    size = {"pagination": {"per_page": 100}}
+    whole = {"vehicles": [{"vehicle": {"id": n}} for n in range(100)]} | size
+    short = {"vehicles": [{"vehicle": {"id": 100}}]} | size
 
     first = take("vehicles", json.dumps(whole).encode())
     again = FEEDS["vehicles"].unpack(
@@ -252,6 +253,20 @@ def test_a_list_that_says_no_total_ends_with_a_short_page_and_proves_nothing():
 
     assert (first.more, again.more, last.more) == (True, False, False)
     assert not any(page.complete for page in (first, again, last))
+
+
+@pytest.mark.parametrize("said", [{"total": 60}, {}])
+def test_a_far_side_that_gives_less_a_page_and_does_not_say_so_is_read_to_the_end(said):
+    found, page, number = [], None, 0
+    while page is None or page.more:
+        some = range(60)[number * 25 : number * 25 + 25]
+        body = {"vehicles": [{"vehicle": {"id": n}} for n in some], "pagination": said}
+        turn = Turn(NOW, page.bookmark if page else None)
+        page = take("vehicles", json.dumps(body).encode(), turn)
+        found, number = [*found, *page.records], number + 1
+
+    assert len({one.body for one in found}) == 60
+    assert page.complete == bool(said)
 
 
 def test_a_page_smaller_than_asked_for_goes_by_its_own_size():

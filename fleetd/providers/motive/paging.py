@@ -163,7 +163,8 @@ def went(walk: Walk, page: Sheet, tries: int, keep: int = FEW_SEEN) -> Went:
     """
     if page.number is not None and page.number != walk.page:
         raise PayloadError(f"page {page.number} where page {walk.page} was asked for")
-    size, total, known = page.per_page or PER_PAGE, page.total, _unpacked(walk.seen)
+    size = page.per_page or len(page.items) or PER_PAGE  # it may be less than asked for
+    total, known = page.total, _unpacked(walk.seen)
     onward = _onward(walk, page, known, keep)
     if total is None:
         over = len(page.items) < size or onward.count == walk.count
