@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import (
-    AsyncIterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
@@ -32,12 +28,7 @@ from fleetd.tasks.budget import Budgets
 from fleetd.tasks.deliver import Accounts, deliver, plan_of
 from fleetd.tasks.heartbeat import heartbeat, keep_time, sweep
 from fleetd.tasks.listen import Gate, Reception
-from fleetd.tasks.poll import (
-    Credential,
-    accounts_of,
-    open_credential,
-    way_of,
-)
+from fleetd.tasks.poll import Credential, accounts_of, open_credential, way_of
 from fleetd.tasks.prune import prune
 from fleetd.tasks.registration import recall_of, secrets_beside
 from fleetd.tasks.silence import watch_silence
@@ -130,15 +121,20 @@ class Sockets:
         try:
             for room, bind in wanted:
                 if (room, bind) not in self._open:
-                    fresh[room, bind] = await open_listeners(
-                        [bind], name=room, environ=self._environ
-                    )
+                    fresh[room, bind] = await self._listen(house, room, bind)
         except ConfigError:
             await _close(fresh)
             raise
         gone = {key: self._open.pop(key) for key in set(self._open) - set(wanted)}
         self._open |= fresh
         await _close(gone)
+
+    async def _listen(self, house: House, room: str, bind: str) -> list[Listener]:
+        try:
+            return await open_listeners([bind], name=room, environ=self._environ)
+        except ConfigError as bad:
+            key = "daemon.data" if room == "control" else f"{room}.bind"
+            raise ConfigError(config.placed(house, f"{key}: {bad}")) from bad
 
     def of(self, room: str) -> list[Listener]:
         """The listeners of one door."""
@@ -209,6 +205,7 @@ class Life:
                     systemd.notify("READY=1")
                     ready.set()
                     await changed.wait()
+                    self.board.end()
                     for door in doors:
                         await door.close(within=CLOSE_WITHIN)
                     inbound.cancel_scope.cancel()
@@ -274,10 +271,10 @@ class Life:
         said = report.handler(
             board, token.reveal() if token else None, self.house.status.bind
         )
-        rooms = {
-            "webhooks": Door(reception.receive, limits),
-            "status": Door(said),
+        rooms = {  # as they close: while a command is answered, webhooks are taken in
             "control": Door(control.handler(board)),
+            "status": Door(said),
+            "webhooks": Door(reception.receive, limits),
         }
         for room, door in rooms.items():
             listeners = twins(sockets.of(room), tls if room == "webhooks" else None)

@@ -209,20 +209,22 @@ def test_the_window_is_printed_as_it_was_understood(running: Fleetd):
     assert len(done.stdout.splitlines()) == 3
 
 
-def test_following_prints_what_arrives(running: Fleetd):
+def test_following_prints_what_arrives_over_a_reload_too(running: Fleetd):
     with subprocess.Popen(
         running._command("events", "--follow", "--json", "-n", "1"),
         stdout=subprocess.PIPE, env=running._environ(),
     ) as follower:  # fmt: skip
         assert follower.stdout is not None
-        first = json.loads(follower.stdout.readline())
-        body = fence(40)
-        running.post("south", body, by_motive(body, SECRET))
-        second = json.loads(follower.stdout.readline())
+        seen = [json.loads(follower.stdout.readline())]
+        for body in (fence(40), fence(41)):
+            running.post("south", body, by_motive(body, SECRET))
+            seen.append(json.loads(follower.stdout.readline()))
+            running.reload()
+            running.run("jobs")  # answered once the new doors are open
         follower.terminate()
 
-    assert second["seq"] > first["seq"]
-    assert "1040" in second["id"]
+    assert seen[0]["seq"] < seen[1]["seq"] < seen[2]["seq"]
+    assert ["1040" in seen[1]["id"], "1041" in seen[2]["id"]] == [True, True]
 
 
 def test_a_sample_goes_the_way_of_a_webhook(running: Fleetd, tmp_path: Path):

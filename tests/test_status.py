@@ -413,6 +413,27 @@ async def test_a_long_poll_ends_empty_when_nothing_arrives(
         assert trio.current_time() - began == pytest.approx(30)
 
 
+async def test_a_long_poll_is_answered_when_the_daemon_stops_or_reloads(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def later() -> None:
+                await trio.sleep(7)
+                here.board.end()
+
+            began = trio.current_time()
+            found = await here.ask("/api/events", after="0", wait="30")
+            waited = trio.current_time() - began
+        again = await here.ask("/api/events", after="0", wait="30")
+
+        assert found["events"] == again["events"] == []
+        assert waited == pytest.approx(7)
+        assert trio.current_time() - began == pytest.approx(7)
+
+
 async def test_unproven_secrets_are_said_where_bodies_wait_for_them(
     tmp_path, world, autojump_clock
 ):

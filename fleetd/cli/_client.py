@@ -133,7 +133,9 @@ class Remote:
         except TimeoutError as bad:
             raise UnreachableError(f"{self.where} {HANGS.format(within)}") from bad
         except (OSError, http.client.HTTPException) as bad:
-            raise UnreachableError(f"the daemon hung up: {bad}") from bad
+            why = getattr(bad, "strerror", None) or bad
+            told = f"fleetd hung up ({why}): it stops or starts, or fell. Ask again"
+            raise UnreachableError(told) from bad
         finally:
             line.close()
 

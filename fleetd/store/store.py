@@ -147,8 +147,13 @@ class Store:
         return self._bells.setdefault(sink, trio.Event())
 
     async def wait_for_growth(self) -> None:
-        """Sleep until the log has grown."""
+        """Sleep until the log has grown, or somebody is to look up."""
         await self._grown.wait()
+
+    def wake(self) -> None:
+        """Have whoever waits for growth look up."""
+        bell, self._grown = self._grown, trio.Event()
+        bell.set()
 
     async def next_batch(
         self, sink: str, lane: int, *, limit: int, max_bytes: int = 1 << 20,
@@ -376,8 +381,7 @@ class Store:
             self.ring(job.target)
         if landed.newest > self.newest:
             self.newest = landed.newest
-            bell, self._grown = self._grown, trio.Event()
-            bell.set()
+            self.wake()
 
     def load(self) -> None:
         """Read at start what is small: facts, records, states, jobs, bookmarks."""

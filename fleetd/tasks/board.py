@@ -84,6 +84,7 @@ class Board:
         self.received: dict[str, int] = {}
         self.taken: dict[str, int] = {}
         self.refused_config = ""  # what was wrong with the file at the last reload
+        self.ending = False
         self._samples: deque[Sample] = deque(maxlen=WINDOW + 1)
         self._disk: list[tuple[int, int]] = []
 
@@ -98,6 +99,11 @@ class Board:
             return True
         known = self.store.recall(f"verified:{source}").get("mark")
         return bool(known == mark_of(table.webhook_secret.reveal()))
+
+    def end(self) -> None:
+        """Have who waits for events answered now: no door closes on a long poll."""
+        self.ending = True
+        self.store.wake()
 
     async def begin(self) -> None:
         """Take up the times of the run before, so that a restart changes none."""

@@ -214,7 +214,7 @@ class Reports:
             quiet = (
                 path == "/api/events" and found.get("events") == [] and found["done"]
             )
-            if not quiet or left <= 0:
+            if not quiet or left <= 0 or board.ending:
                 return Response(200, api.encode(found))
             with trio.move_on_after(left):
                 if board.store.newest == seen:
