@@ -54,7 +54,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         "layout": "files by UTC day (`positions/date=2026-11-21/`), or one file a table,"
         " written anew with each batch",
         "keep": "how many days to keep; none given: all. What arrives for an older one"
-        " is left out",
+        " is left out, and counted `skipped: too_old`",
     }
     path: Path
     layout: Literal["days", "file"] = "days"
@@ -81,6 +81,7 @@ class Answer(Struct, frozen=True):
     """What the process says of a batch."""
 
     rejected: dict[int, str] = {}
+    skipped: dict[int, str] = {}
     code: int = 0
     where: str = ""
     damaged: str = ""
@@ -204,8 +205,8 @@ class Lake:
             answer = await self._world.in_thread(partial(self._put, batch))
         judge(answer, self._config.path)
         if answer.rejected:
-            raise RejectedError(answer.rejected, proven=True)
-        return Receipt()
+            raise RejectedError(answer.rejected, proven=True, skipped=answer.skipped)
+        return Receipt(skipped=answer.skipped)
 
     def _put(self, batch: Batch) -> Answer:
         body = _pack([row_of(entry) for entry in batch.entries])

@@ -14,7 +14,7 @@ import select
 import signal
 import struct
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import IO, Final
@@ -25,7 +25,7 @@ from msgspec import Struct
 from fleetd.event import moment_of, stamp
 from fleetd.tables import Row, catalog, shape_of, tidy
 from fleetd.tables.parts import DamagedError, Disk, batch_of
-from fleetd.tables.shelf import BULK, Memory, Shelf, clear, make, today
+from fleetd.tables.shelf import BULK, Memory, Shelf, clear, day_of, make, ms_of
 
 LENGTHS: Final = struct.Struct("<II")
 MOST: Final = 256 << 20
@@ -33,6 +33,7 @@ IDLE_S: Final = 15.0
 LOCK: Final = ".lock"
 LOCK_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 FOREVER: Final = date.min
+TOO_OLD: Final = "too_old"
 UNFIT = (ValueError, TypeError, OverflowError)
 
 
@@ -47,9 +48,13 @@ class Order(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """What came of it: `code` is an errno, `damaged` a file that cannot be read."""
+    """What came of it: `code` is an errno, `damaged` a file that cannot be read.
 
-    rejected: Mapping[int, str] = {}
+    `rejected` and `skipped` are rows that stand in no file, by seq, and why.
+    """
+
+    rejected: dict[int, str] = {}
+    skipped: dict[int, str] = {}
     code: int = 0
     where: str = ""
     damaged: str = ""
@@ -153,12 +158,12 @@ class Writer:
 
     def write(self, order: Order, rows: Sequence[Row]) -> Answer:
         """Put rows into their tables; those that fit into none are rejected."""
-        rejected: dict[int, str] = {}
+        answer = Answer()
         newest = max((row.received_ms for row in rows), default=order.now_ms)
         edge = FOREVER
         if order.keep_days:
             newest = min(newest, order.now_ms)  # one stamped ahead goes on being ahead
-            edge = today(newest) - timedelta(days=order.keep_days)
+            edge = day_of(newest) - timedelta(days=order.keep_days)
         by_kind: dict[str, list[Row]] = {}
         for row in rows:
             by_kind.setdefault(row.event.kind, []).append(row)
@@ -167,21 +172,24 @@ class Writer:
                 self.folder, shape_of(kind), days=order.days, memory=self._memory,
                 disk=self._disk,
             )  # fmt: skip
-            self._shelve(shelf, group, order, edge, rejected)
-        return Answer(rejected=rejected)
+            self._shelve(shelf, group, order, edge, answer)
+        return answer
 
     def _shelve(
-        self, shelf: Shelf, rows: list[Row], order: Order, edge: date,
-        rejected: dict[int, str],
-    ) -> None:  # fmt: skip
+        self, shelf: Shelf, rows: list[Row], order: Order, edge: date, answer: Answer
+    ) -> None:
+        if shelf.days and edge > FOREVER:
+            old = [row.seq for row in rows if day_of(ms_of(row)) < edge]
+            answer.skipped.update(dict.fromkeys(old, TOO_OLD))
+            rows = [row for row in rows if row.seq not in answer.skipped]
         try:
-            met = shelf.put(rows, edge)
+            met = shelf.put(rows)
         except UNFIT:
             bad = dict(those_unfit(shelf, rows))
             if not bad:
                 raise
-            rejected.update(bad)
-            met = shelf.put([row for row in rows if row.seq not in bad], edge)
+            answer.rejected.update(bad)
+            met = shelf.put([row for row in rows if row.seq not in bad])
         if dropped := tidy.drop_oldest(shelf, edge, self._disk):
             met.add(dropped)
         if order.tidy and len(rows) < BULK:

@@ -13,7 +13,7 @@ import re
 import shutil
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -142,44 +142,40 @@ class Shelf:
         self.place = folder / shape.table if self.days else folder
         self.memory, self._disk = memory, disk
 
-    def put(self, rows: Sequence[Row], edge: date) -> set[str]:
+    def put(self, rows: Sequence[Row]) -> set[str]:
         """Have these rows in the table, all on the disk when this returns.
 
         The days that may have changed: any, of a kind whose events change their time.
-
-        Days before `edge` are no longer kept: their rows are left out.
         """
         days: dict[int, Wanted] = {}
         for key, row in collapsed(rows).items():
-            at = row.event.at
-            ms = row.received_ms if at is None else millis(at)
+            ms = ms_of(row)
             number = ms // DAY_MS if self.days else 0
             wanted = days.get(number)
             if wanted is None:
                 wanted = days[number] = Wanted()
             wanted.rows[key], wanted.ms[key] = row, ms
-        kept: dict[str, Wanted] = {}
-        for number in sorted(days):
-            day = EPOCH + timedelta(days=number)
-            if not self.days or day >= edge:
-                kept[day.isoformat() if self.days else ""] = days[number]
+        named = {
+            day_of(number * DAY_MS).isoformat() if self.days else "": days[number]
+            for number in sorted(days)
+        }
         if self.days and self.shape.changes:
-            self._leave(kept)
-        for name, wanted in kept.items():  # out of the one first, then into the other
-            self._put_day(name, wanted)
-        return {*kept, *(self.all_days() if self.shape.changes else ())}
+            self._leave(named)
+        for day, wanted in named.items():  # out of the one first, then into the other
+            self._put_day(day, wanted)
+        return {*named, *(self.all_days() if self.shape.changes else ())}
 
     def _leave(self, wanted: Mapping[str, Wanted]) -> None:
         """Take rows out of days that are no longer theirs: their time was changed since."""
-        day_of = {key: day for day, one in wanted.items() for key in one.rows}
-        keys = set(day_of)
+        goes = {key: day for day, one in wanted.items() for key in one.rows}
+        keys = set(goes)
         for day in self.all_days():
             for part in self.parts_of(day):
                 gone = set()
                 for key, at, stamp in self.memory.keys(part).among(keys):
-                    if day_of[key] == day:
+                    if goes[key] == day:
                         continue
-                    rows = wanted[day_of[key]].rows
+                    rows = wanted[goes[key]].rows
                     if stamp_of(rows[key]) > stamp:
                         gone.add(at)
                     else:
@@ -354,6 +350,12 @@ def collapsed(rows: Iterable[Row]) -> dict[int, Row]:
     return found
 
 
+def ms_of(row: Row) -> int:
+    """Which time a row is filed by: its own, or of its arrival where it has none."""
+    at = row.event.at
+    return row.received_ms if at is None else millis(at)
+
+
 def stamp_of(row: Row) -> tuple[int, int]:
     """Which copy is newer."""
     return row.revision, row.seq
@@ -373,6 +375,6 @@ def age(name: str) -> int:
     return int(found[1]) if found else 0
 
 
-def today(ms: int) -> date:
+def day_of(ms: int) -> date:
     """The UTC day of a moment."""
-    return datetime.fromtimestamp(ms / 1000, UTC).date()
+    return EPOCH + timedelta(days=ms // DAY_MS)

@@ -274,6 +274,19 @@ async def test_old_days_go_when_they_are_old_enough(tmp_path):
     assert [one["date"] for one in rows_in(tmp_path)] == ["2026-11-21"]
 
 
+async def test_what_comes_for_a_day_that_is_gone_never_counts_as_delivered(tmp_path):
+    event = msgspec.structs.replace(position(2), at=DAY - timedelta(days=31))
+    big = Fault(id="f1", at=DAY, vehicle="v1", spn=1 << 63)
+    async with opened(tmp_path, keep=Seconds(30 * 86_400)) as write:
+        receipt = await write(batch([*entries(1), entry(2, event)]))
+        with pytest.raises(RejectedError) as caught:
+            await write(batch([*entries(1), entry(2, event), entry(3, big)]))
+
+    assert receipt.skipped == caught.value.skipped == {2: "too_old"}
+    assert list(caught.value.reasons) == [3]
+    assert len(rows_in(tmp_path)) == 1
+
+
 async def test_while_our_own_clock_is_suspect_no_day_goes_and_no_row_is_left_out(
     tmp_path,
 ):

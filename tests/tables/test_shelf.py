@@ -224,8 +224,9 @@ def test_days_that_are_old_enough_go_and_their_late_rows_are_left_out(lake):
     for back in (40, 31, 30, 0):
         lake.put(fix(back, NOON - back * DAY))
     lake.put(fix(100), keep_days=30)
-    lake.put(fix(101), fix(102, NOON - 35 * DAY), keep_days=30)
+    said = lake.put(fix(101), fix(102, NOON - 35 * DAY), keep_days=30)
 
+    assert said.skipped == {102: "too_old"}
     assert list(lake.days()) == ["date=2026-10-22", "date=2026-11-21"]
     assert len(lake.rows()) == 4
     assert len(lake.catalog()["tables"]["positions"]["days"]) == 2
@@ -282,7 +283,7 @@ def test_a_table_that_has_more_columns_now_takes_in_its_older_files(lake):
     more = (*shape.columns, Column("more", "text", "event.text"))
     wider = structs.replace(shape, columns=more)
     grown = shelf.Shelf(lake.folder, wider, days=True, memory=Memory(), disk=os)
-    grown.put([alarm(2)], date.min)
+    grown.put([alarm(2)])
 
     assert lake.rows("safety_events", "id, more") == [("s1", None), ("s2", None)]
 
