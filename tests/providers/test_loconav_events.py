@@ -219,6 +219,23 @@ def test_the_first_of_an_hour_that_comes_twice_is_meant():
     (live,) = pushed(PUSH | {"gpstime": "25-10-2026 02:30:00"}, berlin)
 
     assert live.at == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    assert live.flags == ("zone_assumed",)
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_of_an_hour_that_comes_twice_neither_fix_hides_the_other(text):
+    berlin = configured(Settings(zone=Zone("Europe/Berlin")))
+    said = PUSH | {"gpstime": "25-10-2026 02:30:00"}
+    later = said | {"latitude": "6.5" if text else 6.5}
+    (first,), (again,), (other,) = (pushed(one, berlin) for one in (said, said, later))
+    body = json.dumps(row(at=int(first.at.timestamp()))).encode()
+    (listed,) = berlin.normalize["positions"](body)
+
+    assert first.id == again.id == listed.id
+    assert other.id != first.id
+    (ordinary,) = pushed(PUSH | {"gpstime": "25-10-2026 03:00:00"}, berlin)
+    assert ordinary.id == "KJA001XA@1792893600000"
+    assert ordinary.flags == ()
 
 
 # alerts

@@ -1,8 +1,9 @@
 """LocoNav's fixes: the live location push in its two shapes, and `last_known`.
 
 A fix is one event by any road: its id is the vehicle number and the time of its
-coordinates. The engine is `On` or `Off`, as the ignition; LocoNav does not tell idling
-in a fix.
+coordinates, and these as well in the hour that clocks show twice, where two fixes bear
+one time. The engine is `On` or `Off`, as the ignition; LocoNav does not tell idling in a
+fix.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from fleetd.providers.loconav.told import (
     moment_in,
     short,
     short_id,
+    twice,
     vehicle_of,
 )
 from fleetd.providers.reading import Wire, inner, words
@@ -73,7 +75,7 @@ def live(zone: tzinfo, sure: bool, body: bytes) -> Iterator[AnyEvent]:
         yield lenient(zone, sure, body)
         return
     yield Position(
-        id=short_id(f"{number}@{millis(at)}", body),
+        id=named(zone, number, at, (fix.latitude, fix.longitude), body),
         at=at,
         vehicle=number,
         number=number,
@@ -83,7 +85,7 @@ def live(zone: tzinfo, sure: bool, body: bytes) -> Iterator[AnyEvent]:
         heading_degrees=heading(fix.orientation),
         engine_state=state(fix.ignition),
         flags=flags(
-            fix.gpstime, sure, fix.sharp_turn, fix.harsh_braking,
+            fix.gpstime, sure and not twice(zone, at), fix.sharp_turn, fix.harsh_braking,
             fix.harsh_acceleration, fix.rock_breaker_pedal,
         ),
     )  # fmt: skip
@@ -107,19 +109,30 @@ def lenient(zone: tzinfo, sure: bool, body: bytes) -> Position:
         )
     km = reading.number(record, "odometer_reading", "odometer")
     kph = reading.number(record, "speed")
+    lat = degrees(record, "latitude", vehicle, at)
+    lon = degrees(record, "longitude", vehicle, at)
+    marks = (record.get(one) for one in MARKS)
     return Position(
-        id=short_id(f"{vehicle}@{millis(at)}", body),
+        id=named(zone, vehicle, at, (lat, lon), body),
         at=at,
         vehicle=vehicle,
         number=number,
-        latitude=degrees(record, "latitude", vehicle, at),
-        longitude=degrees(record, "longitude", vehicle, at),
+        latitude=lat,
+        longitude=lon,
         speed_mph=None if kph is None else kph * MPH_PER_KPH,
         heading_degrees=heading(reading.number(record, "orientation", "direction")),
         engine_state=state(record.get("ignition")) or state(record.get("ignition_on")),
         odometer=None if km is None else km * MPH_PER_KPH,
-        flags=flags(said, sure, *(record.get(one) for one in MARKS)),
+        flags=flags(said, sure and not twice(zone, at), *marks),
     )
+
+
+def named(
+    zone: tzinfo, whose: str, at: datetime, place: tuple[float | None, ...], body: bytes
+) -> str:
+    """The id of a fix; of an hour that comes twice neither half hides the other."""
+    where = f"~{place[0]},{place[1]}" if twice(zone, at) else ""
+    return short_id(f"{whose}@{millis(at)}{where}", body)
 
 
 def flags(said: object, sure: bool, *marks: object) -> tuple[str, ...]:
@@ -229,7 +242,7 @@ def last_known(zone: tzinfo, body: bytes) -> Iterator[AnyEvent]:
         raise PayloadError(f"{why} (vehicle {short(fix.vehicle)})")
     together = beside(zone, fix, at)
     yield Position(
-        id=short_id(f"{fix.vehicle}@{millis(at)}", body),
+        id=named(zone, fix.vehicle, at, (lat, lon), body),
         at=at,
         vehicle=fix.vehicle,
         number=fix.number,

@@ -42,6 +42,12 @@ def moment_in(zone: tzinfo, value: object) -> datetime | None:
         return None
 
 
+def twice(zone: tzinfo, at: datetime) -> bool:
+    """Whether clocks in `zone` show that time twice: in the hour in which summer ends."""
+    local = at.astimezone(zone)
+    return local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+
+
 def has_offset(value: object) -> bool:
     """Whether a time says its own offset, so that the zone was not needed."""
     if not isinstance(value, str):
