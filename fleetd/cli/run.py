@@ -103,7 +103,8 @@ async def _obey(daemon: Daemon, reread: partial[config.House]) -> None:
     with trio.open_signal_receiver(*wanted) as signals:
         async for number in signals:
             if number == signal.SIGHUP:
-                await _reload(daemon, reread)
+                if not asked:  # or it would begin another life
+                    await _reload(daemon, reread)
             elif asked:
                 _end(signal.Signals(number))
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,21 @@ def test_a_stop_answers_what_is_in_flight_and_finishes_what_is_held(
         assert lost(load.acked, seen) == set()
         assert set(lines(daemon.archive)) == delivered(seen)
         check_archive(seen, daemon.archive)
+
+
+def test_a_reload_asked_for_while_it_stops_begins_nothing_anew(
+    make_daemon: Callable[..., Daemon],
+) -> None:
+    daemon = make_daemon()
+    daemon.begin()
+    with socket.create_connection(("127.0.0.1", daemon.port)) as held:
+        held.sendall(b"POST /webhooks/north HTTP/1.1\r\nHost: x\r\n")
+        daemon.signal(signal.SIGTERM)
+        daemon.until(lambda: "stopping" in daemon.told(), "the stop")
+        daemon.signal(signal.SIGHUP)
+
+    assert daemon.ended() == 0
+    assert "config_taken" not in daemon.told()
 
 
 def delivered(seen: Seen) -> set[int]:
