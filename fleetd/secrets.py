@@ -61,6 +61,8 @@ class Secret:
             raise ValueError(HINT)
         if scheme in ("env", "secret") and not _is_name(where):
             raise ValueError(f"{scheme}: takes a name of letters, digits and _ . -")
+        if "\0" in where:
+            raise ValueError(f"{scheme}: takes no NUL")
         self.scheme, self.where = scheme, where
         self._value: str | None = where if scheme == "plain" else None
 
@@ -257,18 +259,22 @@ def from_credentials(name: str, environ: Mapping[str, str]) -> str:
 def from_file(path: Path, *, private: bool) -> str:
     """The text of a small regular file; `private` refuses one that others can read."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return _decoded(_body(path, private=private), path)
     except PermissionError as bad:
         raise UnseenError(f"file:{path} is not readable by this user") from bad
     except OSError as bad:
         raise MissingError(f"file:{path}: {bad.strerror}") from bad
+
+
+def _body(path: Path, *, private: bool) -> bytes:
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         state = os.fstat(handle)
         if not stat.S_ISREG(state.st_mode):
             raise MissingError(f"file:{path} is not a regular file")
         if private and state.st_mode & 0o077:
             raise MissingError(f"file:{path} can be read by others: chmod 600 {path}")
-        return _decoded(os.read(handle, LARGEST + 1), path)
+        return os.read(handle, LARGEST + 1)
     finally:
         os.close(handle)
 

@@ -14,6 +14,8 @@ import trio
 import trio.testing
 import trustme
 
+from fleetd import config
+from fleetd.app import Sockets
 from fleetd.errors import ConfigError
 from fleetd.web import TLS, Door, Limits, open_listeners, serve_stream
 from tests.test_web_load import server
@@ -70,6 +72,24 @@ async def test_a_taken_port_is_a_config_error_and_opens_none_of_the_others(tmp_p
 
     with pytest.raises(OSError, match="refused"):
         await trio.open_unix_socket(path)
+    await taken.aclose()
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".example", "a\0b"])
+async def test_a_name_that_nobody_can_look_up_is_a_config_error(host):
+    with pytest.raises(ConfigError, match="cannot listen at"):
+        await open_listeners([f"{host}:80"])
+
+
+async def test_a_place_that_cannot_be_had_is_told_with_its_line(tmp_path):
+    (taken,) = await open_listeners(["127.0.0.1:0"])
+    bind = f"127.0.0.1:{taken.socket.getsockname()[1]}"
+    text = f'[daemon]\ndata = "d"\n[webhooks]\nbind = ["{bind}"]\n'
+    house = config.parse(text, tmp_path / "fleetd.toml")
+
+    with pytest.raises(ConfigError, match=r"fleetd\.toml:4: webhooks\.bind: cannot"):
+        await Sockets({}).need(house)
+
     await taken.aclose()
 
 

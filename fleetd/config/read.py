@@ -76,7 +76,7 @@ class Reader:
                 return {key: self.value(of, one, (*where, key)) for key, one in items}
         try:
             return msgspec.convert(value, kind, dec_hook=self._hook)
-        except msgspec.ValidationError as bad:
+        except (msgspec.ValidationError, RuntimeError) as bad:  # ~nobody has no home
             self.report.add(where, _plainly(str(bad), inner, value))
             return MISSING
 
@@ -97,7 +97,7 @@ class Reader:
 
     def _hook(self, kind: type[Any], value: object) -> Any:
         if issubclass(kind, Path):
-            if not isinstance(value, str) or not value:
+            if not isinstance(value, str) or not value or "\0" in value:
                 raise ValueError("takes a path")
             return self.base / Path(value).expanduser()
         if not hasattr(

@@ -154,7 +154,7 @@ class Bind(str):
     def read(cls, value: object, base: Path) -> Bind:
         if value == "systemd":
             return cls(value)
-        if isinstance(value, str) and re.match("unix:.", value):
+        if isinstance(value, str) and re.fullmatch(r"unix:[^\0]+", value):
             return cls(f"unix:{base / value.removeprefix('unix:')}")
         found = BIND.fullmatch(value) if isinstance(value, str) else None
         if found is None or int(found[2]) >= 1 << 16:

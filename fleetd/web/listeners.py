@@ -111,8 +111,8 @@ async def _open(
             return [await _unix(Path(bind.removeprefix("unix:")), mode)]
         host, port = _split(bind)
         return await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
-    except OSError as fault:
-        why = fault.strerror or str(fault)
+    except (OSError, ValueError) as fault:  # the latter: no name for DNS
+        why = getattr(fault, "strerror", "") or str(fault)
         raise ConfigError(f"cannot listen at {bind!r}: {why}") from fault
 
 
