@@ -8,8 +8,10 @@ import pytest
 import trio
 from msgspec.structs import replace
 
+from fleetd.errors import UsageError
 from fleetd.store import SinkPlace
 from fleetd.taking import Taking
+from fleetd.tasks.control.order import Order
 from tests.desk import HOOKED, HOUSE, desk
 from tests.store.deeds import counted, crash, drain, fix, imbalances, put, truck
 
@@ -266,6 +268,12 @@ async def test_a_sample_is_signed_for_who_may_not_see_the_secret(
 
     assert signed == {"headers": {"x-signed": "1"}}
     assert "receives no webhooks" in refused.json["error"]
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b'{"a":' * 5000, b"\xff"])
+async def test_an_order_that_nobody_can_read_is_refused(body):
+    with pytest.raises(UsageError, match="not a JSON object"):
+        Order.read(body)
 
 
 @pytest.mark.parametrize("verb", ["eat", "", "../x"])

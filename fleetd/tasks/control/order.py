@@ -24,7 +24,7 @@ class Order(Struct, frozen=True):
         """From JSON; an empty body asks for nothing in particular."""
         try:
             found = msgspec.json.decode(body or b"{}", type=dict[str, Any])
-        except msgspec.DecodeError as bad:
+        except (msgspec.DecodeError, RecursionError) as bad:
             raise UsageError(f"not a JSON object: {bad}") from bad
         return cls(found)
 
