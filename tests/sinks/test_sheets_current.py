@@ -351,9 +351,11 @@ async def test_an_event_without_its_key_has_no_row_to_go_to(cloud):
     assert speeds(cloud) == {"a": 10}
 
 
-async def test_a_clock_that_is_ahead_does_not_hold_a_row_for_ever(cloud):
+@pytest.mark.parametrize("flags", [("clock_suspect",), ()])
+async def test_a_clock_that_is_ahead_does_not_hold_a_row_for_ever(cloud, flags):
+    """Nothing is flagged while our own clock is suspect."""
     async with sink(cloud, **KEEP) as write:
-        await write(some([seen(1, "a", 9_000_000, 10, flags=("clock_suspect",))]))
+        await write(some([seen(1, "a", 9_000_000, 10, flags=flags)]))
         await write(some([seen(2, "a", 1, 11)]))
 
     assert speeds(cloud) == {"a": 11}

@@ -10,7 +10,7 @@ import structlog
 from msgspec.structs import replace
 
 from fleetd.errors import HeldError, RejectedError, TransientError
-from fleetd.event import Entry, millis
+from fleetd.event import DAY_MS, Entry, millis
 from fleetd.google import MARK, key_of
 from fleetd.sinks.sheets import words
 from fleetd.sinks.sheets.audit import Audit
@@ -90,11 +90,15 @@ class Current:
         return newest, key_by_seq, keyless
 
     def _stamp(self, entry: Entry) -> tuple[int, int, int]:
-        """What makes one newer than another: its time, or its revision if it is keyed by id."""
+        """What makes one newer than another: its time, or its revision if it is keyed by id.
+
+        A time far beyond its arrival is none: nothing would come after it. It bears no
+        flag where it came while our own clock was suspect.
+        """
         at = entry.event.at
         at_ms = entry.received_ms if at is None else millis(at)
-        if "clock_suspect" in entry.event.flags:
-            at_ms = min(at_ms, entry.received_ms)
+        if at_ms > entry.received_ms + DAY_MS:
+            at_ms = entry.received_ms
         if "id" in self._config.key:
             return entry.revision, at_ms, entry.seq
         return at_ms, entry.revision, entry.seq
