@@ -317,7 +317,7 @@ CLASSES: tuple[type[Event], ...] = (
 KINDS: tuple[str, ...] = ("record", *(one.kind for one in CLASSES))
 CODES = {kind: code for code, kind in enumerate(KINDS)}
 DIRECTORY_KINDS = frozenset({"vehicle", "driver", "place"})
-pack = msgspec.msgpack.Encoder().encode
+pack = msgspec.msgpack.Encoder(order="deterministic").encode  # as copies are compared
 _unpack = msgspec.msgpack.Decoder(AnyEvent).decode
 
 
