@@ -65,6 +65,24 @@ def test_only_the_private_end_of_a_trip_goes():
     assert found["StartLocation"]["Latitude"] == 32.90
 
 
+def test_what_is_marked_one_level_above_its_place_is_private_too():
+    body = json.loads((HERE / "trips.json").read_bytes())
+    body["Segments"][0]["IsPrivate"] = True
+    found = json.loads(hide(json.dumps(body).encode()))["Segments"][0]
+    bare = {key: one for key, one in SECRET.items() if key != "VehicleNumber"}
+    answer = {
+        "IsPrivate": True,
+        "ContentResource": {"Value": bare},
+        "VehicleNumber": "7",
+    }
+    hidden = hide(json.dumps(answer).encode())
+
+    assert found["StartLocation"] is found["EndLocation"] is None
+    assert not [one for one in WHERE if one in hidden.decode()]
+    (fix,) = PROVIDER.normalize["positions"](hidden)
+    assert (fix.id, fix.latitude) == ("7@1795183402", None)
+
+
 def test_the_neighbours_of_a_private_point_keep_theirs():
     points = [
         {**SECRET, "IsPrivate": False, "Latitude": 1.5},

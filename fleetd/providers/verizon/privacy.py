@@ -22,7 +22,7 @@ PLACE = frozenset(
         "latitude", "longitude", "lat", "lon", "lng", "address", "geofencename",
         "geofence", "placename", "place", "addressline1", "addressline2", "locality",
         "administrativearea", "postalcode", "description", "message", "location",
-        "heading", "direction",
+        "heading", "direction", "startlocation", "endlocation",
     }
 )  # fmt: skip
 ENDS = ("start", "end")
@@ -40,22 +40,24 @@ def hide(body: bytes) -> bytes:
         return body
 
 
-def _without(told: Any, room: int) -> Any:
+def _without(told: Any, room: int, *, private: bool = False) -> Any:
+    """The same less every private place; what is marked is so in all that it holds."""
     if not room:
         return told
     if isinstance(told, list):
-        return [_without(one, room - 1) for one in told]
+        return [_without(one, room - 1, private=private) for one in told]
     if isinstance(told, str):
         return _inner(told)
     if not isinstance(told, dict):
         return told
     marks = {key.lower(): one for key, one in told.items() if "rivate" in key.lower()}
-    gone = set(PLACE) if hidden(marks, "isprivate") else set()
+    private = private or hidden(marks, "isprivate")
+    gone = set(PLACE) if private else set()
     gone |= {
         f"{end}location" for end in ENDS if hidden(marks, f"{end}locationisprivate")
     }
     return {
-        key: None if key.lower() in gone else _without(one, room - 1)
+        key: None if key.lower() in gone else _without(one, room - 1, private=private)
         for key, one in told.items()
     }
 
