@@ -257,6 +257,21 @@ async def test_a_vendor_that_is_unwell_delays_and_loses_nothing(
         assert pages == "page:fixes", "what could not be read is kept"
 
 
+async def test_a_page_that_cannot_be_read_is_kept_once_however_often_it_is_asked_for(
+    tmp_path, autojump_clock
+):
+    far, day = Far(), MORNING.replace(hour=0)
+    far.script = [httpx.Response(200, content=b"<html>%d" % n) for n in range(20)]
+    async with house(tmp_path, far) as here:
+        job = await here.ask_for(day - timedelta(days=1), day)
+
+        assert await here.ended(job) == "done"
+        assert len(here.fixes()) == 144
+        kept = here.store.log.db.execute("SELECT body FROM dead").get
+        assert (kept, len(far.script)) == (b"<html>0", 0)
+        assert here.store.log.db.execute("SELECT count(*) FROM dead").get == 1
+
+
 async def test_a_forgotten_place_begins_that_piece_again(tmp_path, autojump_clock):
     far = Far()
     async with house(tmp_path, far) as here:

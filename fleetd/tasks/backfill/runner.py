@@ -164,6 +164,7 @@ class Walk:
         )  # fmt: skip
         self._backoff = Backoff(job.world.chance)
         self._trail = Trail(None)
+        self._kept = False  # the page that cannot be read
 
     async def run(self) -> bool:
         """Page after page, through all that passes, while the job is wanted.
@@ -187,6 +188,7 @@ class Walk:
                 await self._progress(0, whole=True, absent=piece.part or piece.name)
                 return True
             self._backoff.succeeded()
+            self._kept = False
             records = len(taken.page.records) if taken is not None else 0
             job.health.beat()
             await self._progress(records, whole=not more)
@@ -250,15 +252,22 @@ class Walk:
         elif bad.status == 401:
             await job.credential.refused(str(bad))
         elif isinstance(bad, UnreadableError):
-            await bury_page(
-                self.question.feed, str(bad), bad.body, job.credential, job.store,
-                job.clock,
-            )  # fmt: skip
+            await self._keep_once(bad)
             await self._rest()
         else:
             job.refused = why
             return False
         return True
+
+    async def _keep_once(self, bad: UnreadableError) -> None:
+        """Keep a page that cannot be read, however often it comes, and in how many words."""
+        job, kept = self.job, self._kept
+        self._kept = True
+        if not kept:
+            await bury_page(
+                self.question.feed, str(bad), bad.body, job.credential, job.store,
+                job.clock,
+            )  # fmt: skip
 
     async def _rest(self) -> None:
         """Wait until the next try, unless the job is wanted no more."""
