@@ -80,6 +80,21 @@ async def test_a_new_feed_is_told_where_to_begin_and_an_old_one_is_not(
     assert far.asked[1].params["since"] == ""
 
 
+async def test_a_feed_that_was_not_answered_yet_begins_there_also_after_a_restart(
+    autojump_clock, tmp_path
+):
+    far = Far(lambda _asked: 503)
+    async with polled(tmp_path, far, FIXES) as source:
+        await trio.sleep(3600)
+    far.answer = lambda _asked: page(next="b")
+
+    async with polled(tmp_path, far, FIXES) as source:
+        await source.until(lambda: source.store.bookmark("north", "fixes") == "b")
+
+    first = [one for one in far.asked if not one.params["at"]]
+    assert {one.params["since"][:16] for one in first} == {"2026-11-21T06:00"}
+
+
 @pytest.mark.parametrize(
     "body",
     [b"<html>maintenance</html>", b'{"items": [', b'{"error": 1}', b"", b"[]"],

@@ -212,10 +212,16 @@ class Poller:
         return self.store.bookmark(self.plan.source, self.feed.name)
 
     def _begins(self, now: datetime, part: str) -> datetime:
-        """Where a feed begins: one that begins now stays there until its first answer."""
+        """Where a feed begins: one that begins now stays there until its first answer.
+
+        Also over restarts, unless the config says another beginning.
+        """
         begins = self.plan.begins(now)
         if part:  # a vehicle that turns up later begins then
             return begins
+        kept = self.store.recall(self._first) if self.plan.since is None else {}
+        if self._begun is None and kept:
+            self._begun = moment_of(kept["ms"])
         if self._begun is None or begins < self._begun:
             self._begun = begins
             self.store.note(self._first, {"ms": max(0, millis(begins))})
