@@ -239,6 +239,22 @@ async def test_a_session_that_moved_is_gone_on_with_over_there(
         ] * 2
 
 
+@pytest.mark.parametrize("gone", [503, 404, 301])
+async def test_a_server_that_is_no_longer_one_costs_a_login_and_no_more(
+    gone, autojump_clock, tmp_path
+):
+    vendor = Vendor()
+    vendor.host = "far.example"
+    far = Far(lambda asked: gone if asked.host == "far.example" else vendor(asked))
+    async with polled(tmp_path, far, FIXES, provider=SESSIONS) as source:
+        await source.until(lambda: far.paths() == ["/login", "/fixes"])
+        vendor.host = "other.example"
+        await source.until(lambda: ok(source))
+
+        assert len(vendor.logins) == 2
+        assert far.asked[-1].host == "other.example"
+
+
 async def test_no_output_shows_a_session(autojump_clock, tmp_path):
     vendor = Vendor()
     far = Far(vendor)

@@ -58,11 +58,18 @@ class Logins:
 
     async def _put(self, ask: Ask, grant: Grant, rank: int) -> Answer:
         try:
-            return await self._credential.send(self._session.put(ask, grant), rank)
+            answer = await self._credential.send(self._session.put(ask, grant), rank)
         except TransientError:
-            if grant.host and self._grant is grant:  # it may have moved again
-                self._grant = None
+            self._leave(grant)
             raise
+        if answer.status not in (200, 429):
+            self._leave(grant)
+        return answer
+
+    def _leave(self, grant: Grant) -> None:
+        """A session that moved may have moved again: who asks next logs in to find out."""
+        if grant.host and self._grant is grant:
+            self._grant = None
 
     async def _valid(self, over: Grant | None, rank: int) -> Grant:
         """A session that is not `over`."""
