@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from fleetd.errors import FullError, TransientError
+from fleetd.event import Safety
 from fleetd.sinks.contract import Receipt, Sink
 from fleetd.sinks.http import Config
 from fleetd.store import SinkPlace
@@ -422,6 +423,22 @@ async def test_while_our_own_clock_is_suspect_nothing_is_too_old_to_ring(
         assert house.counts() == {"delivered": 2, "skipped": 1}
 
 
+async def test_an_alarm_of_a_device_whose_clock_is_years_behind_rings(
+    autojump_clock, tmp_path, far
+):
+    """GPS receivers count weeks to 1024: an old one is back in 2007."""
+    rung: list[str] = []
+    past = MORNING - timedelta(weeks=1024)
+    sos = Safety(id="s1", at=past, type="sos", flags=("clock_suspect",))
+    async with house_in(tmp_path, far) as house:
+        await house.append(sos)
+        async with house.run(bell(rung), notifies=True, batch=1):
+            await house.rest()
+
+        assert rung == ["s1"]
+        assert house.counts() == {"delivered": 1}
+
+
 async def test_live_events_ring_one_by_one(autojump_clock, tmp_path, far):
     rung: list[str] = []
     async with house_in(tmp_path, far) as house:
@@ -444,6 +461,22 @@ async def test_a_digest_outlives_a_restart(autojump_clock, tmp_path, far):
 
         assert rung == ["20 events from 19 Nov while offline: 20 position"]
         assert house.store.recall("sink:ops") == {}
+
+
+async def test_a_digest_is_not_sent_to_what_no_longer_notifies(
+    autojump_clock, tmp_path, far
+):
+    """The name is the same, its kind another: that would have been an empty request."""
+    async with house_in(tmp_path, far) as house:
+        await house.append(fix(1, at=MORNING - timedelta(days=2)))
+        async with house.run(bell([], down=lambda: True), notifies=True):
+            await house.until(lambda: house.counts() == {"skipped": 1})
+        await house.append(fix(2))
+        async with house.run():
+            await house.rest()
+            await trio.sleep(1000)
+
+        assert [one.ids for one in far.asked] == [["p2"]]
 
 
 async def test_a_sink_with_too_many_dead_letters_is_held_while_a_retry_still_goes(

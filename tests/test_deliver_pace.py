@@ -242,6 +242,39 @@ async def test_a_replay_paused_while_its_last_batch_is_under_way_is_done_with_it
         assert [one.state for one in house.store.jobs()] == ["done"]
 
 
+async def test_a_replay_resumed_while_its_request_is_under_way_sends_it_once(
+    autojump_clock, tmp_path, far
+):
+    async with house_in(tmp_path, far) as house:
+        await house.append(fix(1))
+        async with house.run(parallel=2):
+            await house.rest()
+            far.delay = lambda asked: 5.0
+            job = await house.store.add_job(replay(house, 1, 1))
+            await house.until(lambda: len(far.asked) == 2)
+            for state in ("paused", "running"):
+                await house.store.change_job(job.id, state)
+                await trio.sleep(1)
+            await house.until(lambda: not house.store.replays("ops"))
+
+        assert len(far.asked) == 2
+
+
+async def test_a_replay_a_month_after_another_bears_a_key_of_its_own(
+    autojump_clock, tmp_path, far
+):
+    async with house_in(tmp_path, far) as house:
+        await house.append(fix(1))
+        async with house.run():
+            for _ in range(2):
+                await house.store.add_job(replay(house, 1, 1))
+                await house.until(lambda: not house.store.replays("ops"))
+                await house.store.trim_jobs(before_ms=1 << 62)
+
+        assert len(far.asked) == 3
+        assert len({one.key for one in far.asked}) == 3
+
+
 async def test_a_replay_goes_on_where_it_stood_after_a_restart(
     autojump_clock, tmp_path, far
 ):

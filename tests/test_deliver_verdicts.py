@@ -105,6 +105,21 @@ async def test_nothing_is_buried_by_a_sink_that_turns_bad_midway(
         assert house.health.state == "held"
 
 
+@pytest.mark.parametrize("parallel", [2, 4, 8])
+async def test_what_was_under_way_when_a_sink_turned_bad_proves_nothing(
+    autojump_clock, tmp_path, far, parallel
+):
+    far.answer = lambda asked: 200 if asked.at < 10 else 400
+    far.delay = lambda asked: 3.0 if asked.at < 10 else 0.05
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(100)))
+        async with house.run(batch=1, parallel=parallel):
+            await trio.sleep(HOUR)
+
+        assert house.dead() == []
+        assert house.waiting() == 100 - len(far.taken)
+
+
 async def test_more_than_twenty_bad_ones_in_a_row_do_not_hold_the_rest_for_good(
     autojump_clock, tmp_path, far
 ):
@@ -375,6 +390,41 @@ async def test_retry_after_is_obeyed_and_no_more_than_that(
         assert least <= waited <= most or far.asked[1].ids != far.asked[0].ids
         if least > 5:
             assert waited >= least
+
+
+async def test_the_longest_wait_that_requests_under_way_ask_for_is_kept(
+    autojump_clock, tmp_path, far
+):
+    def answer(asked):
+        wait = "600" if "p0" in asked.ids else "1"
+        return (
+            200
+            if asked.at > 500
+            else httpx.Response(503, headers={"retry-after": wait})
+        )
+
+    far.answer = answer
+    far.delay = lambda asked: 0.1 if "p0" in asked.ids else 0.3
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(8)))
+        async with house.run(batch=1, parallel=4):
+            await house.rest()
+
+        assert not [one for one in far.asked if 1 < one.at < 600]
+
+
+async def test_an_alarm_that_is_always_put_off_leaves_every_other_turn_to_the_rest(
+    autojump_clock, tmp_path, far
+):
+    far.answer = lambda asked: (
+        httpx.Response(429, headers={"retry-after": "60"}) if "s1" in asked.ids else 200
+    )
+    async with house_in(tmp_path, far) as house:
+        await house.append(crash(1), *(fix(n) for n in range(50)))
+        async with house.run():
+            await house.until(lambda: len(far.taken) == 50, within=10 * MINUTE)
+
+        assert far.taken == ids("p", range(50))
 
 
 async def test_a_slow_far_side_is_given_up_on_and_asked_again(

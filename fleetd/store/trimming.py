@@ -32,9 +32,9 @@ FACTS_GONE = (
     " WHERE later < ? OR n > ? LIMIT 20000"
 )
 FACT = "DELETE FROM facts WHERE source = ? AND vehicle = ? AND name = ? AND at_ms = ?"
-JOBS = (
+JOBS = (  # never the newest: its number would be given again, and a replay is known by it
     "DELETE FROM jobs WHERE state IN ('done', 'cancelled', 'failed')"
-    " AND changed_ms < ? RETURNING id"
+    " AND changed_ms < ? AND id < (SELECT max(id) FROM jobs) RETURNING id"
 )
 DEAD_RECORDS = (
     "SELECT scope, sum(length(body) + length(answer) + 200) FROM dead"

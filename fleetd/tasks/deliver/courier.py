@@ -171,8 +171,8 @@ class Courier:
 
     def _replays(self) -> list[Stream]:
         running = {job.id: job for job in self._store.replays(self.name)}
-        for number in self._jobs.keys() - running.keys():
-            del self._jobs[number]
+        known = self._jobs.items()
+        self._jobs = {n: one for n, one in known if n in running or one.busy}
         for number in running.keys() - self._jobs.keys():
             stream = self._stream(NORMAL, number)
             if rate := running[number].rate:
@@ -187,7 +187,7 @@ class Courier:
         self._tokens.take(now, urgent=pick.stream.lane == SAFETY)
         if pick.stream.bucket:
             pick.stream.bucket.take(now)
-        pick.track.busy = True
+        pick.track.busy, pick.track.request = True, self._standing.takes.goes()
         self._flying += 1
         if not self._standing.held:
             self._health.say("sending")
@@ -277,7 +277,7 @@ class Courier:
         if told:  # else nobody was asked, and nothing is proven
             pick.stream.decide(told, None)
             pick.stream.rose()
-            self._standing.believed(len(told), now)
+            self._standing.believed(len(told), pick.track.request, now)
         pick.track.took(decided, probe=pick.tried.probe)
 
     def _refusal(self, pick: Pick, error: RejectedError, now: float) -> None:
@@ -292,7 +292,7 @@ class Courier:
             pick.stream.decide(rest, None)
             self._bury(pick, named, error)
             pick.track.took(tried.entries, probe=tried.probe)
-            self._standing.believed(len(rest), now)
+            self._standing.believed(len(rest), pick.track.request, now)
             return
         if pick.track.refused(tried, error, now, self._standing.takes):
             self._bury(pick, tried.entries, error)
@@ -307,10 +307,11 @@ class Courier:
         self._standing.refuses(str(error), seqs, now, probe=tried.probe)
 
     def _later(self, pick: Pick, error: TransientError, now: float) -> None:
-        held = self._standing.held
+        held, takes = self._standing.held, self._standing.takes
         pick.stream.fell(now)
         self._unwell(error, now)
-        takes = self._standing.takes
+        if error.after and pick.stream.lane == SAFETY:
+            self._tokens.give_way()
         if not held and pick.track.later(pick.tried, error, now, takes):
             self._bury(pick, pick.tried.entries, error, "stuck: ")
             pick.track.took(pick.tried.entries)

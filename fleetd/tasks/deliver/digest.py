@@ -116,8 +116,11 @@ def weight(label: tuple[str, int]) -> tuple[bool, int]:
 
 
 def moment(entry: Entry) -> int:
+    """The earlier of its two times; when it came, where its device's clock is wrong."""
     at = entry.event.at
-    return entry.received_ms if at is None else min(millis(at), entry.received_ms)
+    if at is None or "clock_suspect" in entry.event.flags:
+        return entry.received_ms
+    return min(millis(at), entry.received_ms)
 
 
 def grouped(number: int) -> str:

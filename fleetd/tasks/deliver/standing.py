@@ -18,6 +18,7 @@ from fleetd.store import Store
 from fleetd.tasks.deliver.digest import Digest
 from fleetd.tasks.deliver.plan import HELD_EVERY, REFUSED_IN_A_ROW
 from fleetd.tasks.deliver.stream import Stream
+from fleetd.tasks.deliver.track import Takes
 from fleetd.world import World
 
 logger = structlog.get_logger()
@@ -44,7 +45,7 @@ class Standing:
         streams: Sequence[Stream], digest: Digest,
     ) -> None:  # fmt: skip
         self.name = name
-        self.takes = 0  # records taken so far: what proofs are dated by
+        self.takes = Takes()
         self.held = ""
         self.front = False  # whether the next try of a held sink is the first record
         self._store, self._world, self._health = store, world, health
@@ -59,9 +60,9 @@ class Standing:
         """From when on anything may be tried at all."""
         return max(self._not_before, self._held_until if self.held else now)
 
-    def believed(self, count: int, now: float) -> None:
+    def believed(self, count: int, request: int, now: float) -> None:
         """It takes from us: whatever it refused before, it was not us."""
-        self.takes += count
+        self.takes.newest = max(self.takes.newest, request)
         self._refused.clear()
         if self.held:
             logger.info("sink_released", sink=self.name)
@@ -99,7 +100,7 @@ class Standing:
     def later(self, why: str, after: float | None, now: float) -> None:
         """It is unwell; a wait that it asks for is for all lanes."""
         if after:
-            self._not_before = now + after
+            self._not_before = max(self._not_before, now + after)
         if self.held:
             self._held_until = now + HELD_EVERY
         else:
@@ -114,7 +115,7 @@ class Standing:
         self._not_before += min(max(left, 0.0), LONGEST_ASKED)
         for stream in self._streams:
             stream.last_upper = kept.get("again", {}).get(str(stream.lane), 0)
-        if kept.get("digest"):
+        if kept.get("digest") and self._streams[0].digest:  # it may be of another kind
             self._digest.restore(kept["digest"])
 
     async def remember(self) -> None:

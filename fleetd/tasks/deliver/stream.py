@@ -20,7 +20,7 @@ from fleetd.store import Attempt, Burial, Job, Read, Store
 from fleetd.store.cursors import PassBy
 from fleetd.tasks.deliver.digest import TOO_OLD, Digest
 from fleetd.tasks.deliver.plan import WINDOW_BYTES, Plan
-from fleetd.tasks.deliver.track import NEVER, Print, Track, Try, whose
+from fleetd.tasks.deliver.track import NEVER, Print, Takes, Track, Try, whose
 
 Outcome: TypeAlias = "Burial | str | None"  # dead, skipped and why, delivered
 FOR_PROOF = 4  # times the bytes, where others must be found that prove something
@@ -95,6 +95,11 @@ class Stream:
         return self._store.cursor(self.name, self.lane)
 
     @property
+    def busy(self) -> bool:
+        """Whether a request of it is under way, or its cursor to the disk."""
+        return self.alone.locked() or any(track.busy for track in self.tracks)
+
+    @property
     def in_place(self) -> bool:
         """A replay beside what was delivered before, as that of a dead letter is."""
         job = self._find_job() if self.job else None
@@ -106,7 +111,7 @@ class Stream:
 
     # what goes next
 
-    async def next(self, now: float, takes: int, *, front: bool) -> Pick | float:
+    async def next(self, now: float, takes: Takes, *, front: bool) -> Pick | float:
         """A request that may go now, else when to ask again."""
         if not self.alone.locked() and self._cursor() != self.after:
             self.reset()  # else it is our own step, on the disk and not yet noted

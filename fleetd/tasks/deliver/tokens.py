@@ -61,6 +61,10 @@ class Tokens:
             one.take(now, urgent=urgent)
         self._alarms = self._alarms + 1 if urgent else 0
 
+    def give_way(self) -> None:
+        """The safety lane was put off, and all wait for it: next goes something else."""
+        self._alarms = ALARMS_IN_A_ROW
+
     def owe(self, now: float, more: int) -> None:
         """A request was so many more of them than one: the next ones wait for it."""
         for one in self._buckets:

@@ -2,7 +2,8 @@
 
 Pure: no clock, no network. An accused record is one that was refused, or got *later*,
 standing alone. It is set aside only with proof that the far side takes others: a probe,
-one record beyond it, goes in between, of another vehicle if there is one.
+one record beyond it, goes in between, of another vehicle if there is one. What was under
+way by then proves nothing: the far side may have turned bad meanwhile.
 """
 
 from __future__ import annotations
@@ -39,11 +40,23 @@ class Try(Struct, frozen=True):
     lines: Sequence[bytes] = ()
 
 
-class Accused:
-    """A record that failed alone; `takes` is how many others were taken by then."""
+class Takes:
+    """How many requests of a sink went, and the newest of them that was taken."""
 
-    def __init__(self, takes: int, now: float, chance: random.Random) -> None:
-        self.takes = takes
+    def __init__(self) -> None:
+        self.sent = self.newest = 0
+
+    def goes(self) -> int:
+        """Another one goes: its number."""
+        self.sent += 1
+        return self.sent
+
+
+class Accused:
+    """A record that failed alone; `sent` is how many requests had gone by then."""
+
+    def __init__(self, takes: Takes, now: float, chance: random.Random) -> None:
+        self.sent = takes.sent
         self.since = now
         self.tries = 0
         self.laters = 0
@@ -59,9 +72,9 @@ class Accused:
             return self.tries >= PATIENT
         return self.tries >= STUCK_LATERS and now - self.since >= STUCK_AFTER
 
-    def failed(self, now: float, takes: int, after: float | None) -> None:
+    def failed(self, now: float, takes: Takes, after: float | None) -> None:
         self.tries += 1
-        self.takes, self.probed = takes, False
+        self.sent, self.probed = takes.sent, False
         self.again_at = now + max(after or 0.0, self._backoff.failed())
 
 
@@ -71,6 +84,7 @@ class Track:
     def __init__(self, plan: Plan, chance: random.Random, line: Print) -> None:
         self.queue: list[Entry] = []
         self.busy = False
+        self.request = 0  # the number of the one under way, or the last
         self.not_before = 0.0
         self.again = 0  # entries of the request that is repeated exactly
         self._plan, self._chance, self._line = plan, chance, line
@@ -80,7 +94,7 @@ class Track:
         self._backoff = Backoff(chance)
         self._accused: dict[int, Accused] = {}
 
-    def next(self, now: float, takes: int, *, front: bool = False) -> Try | float:
+    def next(self, now: float, takes: Takes, *, front: bool = False) -> Try | float:
         """What may go now, else when to ask again; `front`: the first record only."""
         if self.busy or not self.queue:
             return NEVER
@@ -90,7 +104,7 @@ class Track:
         accused = self._accused.get(first.seq)
         if accused is None:
             return self._first()
-        if front or (accused.refused and takes > accused.takes):
+        if front or (accused.refused and takes.newest > accused.sent):
             return self._try([first])
         probe = None if accused.probed else self._probe(accused, now)
         if probe is not None:
@@ -187,7 +201,9 @@ class Track:
         if accused is not None:
             accused.probed = True
 
-    def refused(self, tried: Try, error: RejectedError, now: float, takes: int) -> bool:
+    def refused(
+        self, tried: Try, error: RejectedError, now: float, takes: Takes
+    ) -> bool:
         """The far side wants none of these; True: a lone record is proven guilty."""
         self.again = self._laters = 0
         if len(tried.entries) > 1:
@@ -195,7 +211,7 @@ class Track:
             return False
         seq = tried.entries[0].seq
         accused = self._accused.get(seq)
-        if accused is not None and accused.refused and takes > accused.takes:
+        if accused is not None and accused.refused and takes.newest > accused.sent:
             return True
         if accused is None or not accused.refused:
             accused = Accused(takes, now, self._chance)
@@ -206,7 +222,9 @@ class Track:
             self._probed()  # once a try; a refused one asks until it knows
         return False
 
-    def later(self, tried: Try, error: TransientError, now: float, takes: int) -> bool:
+    def later(
+        self, tried: Try, error: TransientError, now: float, takes: Takes
+    ) -> bool:
         """The far side is unwell; True: a lone record is proven to be the reason."""
         if tried.probe:
             self._probed()
@@ -223,7 +241,7 @@ class Track:
         return self._lone_later(tried.entries[0].seq, error, now, takes)
 
     def _lone_later(
-        self, seq: int, error: TransientError, now: float, takes: int
+        self, seq: int, error: TransientError, now: float, takes: Takes
     ) -> bool:
         accused = self._accused.get(seq)
         if accused is None:
@@ -240,14 +258,14 @@ class Track:
 
     @staticmethod
     def _counts(
-        accused: Accused, error: TransientError, takes: int, *, alone: bool
+        accused: Accused, error: TransientError, takes: Takes, *, alone: bool
     ) -> bool:
         """Count a *later* against the record: only where others are taken meanwhile.
 
         With nobody left to ask, the same answer again counts too: by an outage that
         begins just then nothing is set aside, for it answers otherwise, or not at all.
         """
-        fresh = takes > accused.takes
+        fresh = takes.newest > accused.sent
         same = error.status is not None and error.status == accused.status
         accused.proved = accused.proved or fresh
         accused.laters += fresh or (accused.proved and alone and same)
