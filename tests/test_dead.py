@@ -118,7 +118,7 @@ async def test_dropping_is_counted_in_the_hour_they_came(
         await trio.sleep(HOUR)
         found = await here.do("dead", action="drop", all=True)
 
-        assert found == {"dropped": 3, "of": 3}
+        assert found == {"dropped": 3, "of": 3, "more": False}
         assert await letters(here) == []
         assert (0, "dropped", 2) in await hourly(here, "north", "source")
         assert (0, "dropped", 1) in await hourly(here, "ops", "sink")

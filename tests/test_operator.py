@@ -290,6 +290,13 @@ def test_a_replay_is_seen_through(running: Fleetd, hub: Hub):
     assert "say what" in running.run("replay", "hub", code=2).stderr
 
 
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf"])
+def test_a_pace_that_is_none_sends_nothing(running: Fleetd, rate: str):
+    done = running.run("replay", "hub", "--last", "1", f"--rate={rate}", code=2)
+
+    assert "--rate takes a number above zero" in done.stderr
+
+
 def test_an_unreadable_record_becomes_a_dead_letter_and_can_be_dropped(running: Fleetd):
     body = b'{"action": "vehicle_geofence_event", "id": '
     assert running.post("south", body, by_motive(body, SECRET)).json()["dead"] == 1
@@ -302,7 +309,15 @@ def test_an_unreadable_record_becomes_a_dead_letter_and_can_be_dropped(running: 
     asks = running.run("dead", "drop", number, code=2)
     assert "Add --yes" in asks.stderr
     assert "1 of 1 dropped" in running.run("dead", "drop", number, "--yes").stdout
+    assert "no such" in running.run("dead", "drop", number, "--yes", code=2).stderr
     assert "no dead letters" in running.run("dead").stdout
+    assert "no dead letters" in running.run("dead", "retry", "--all").stdout
+
+
+def test_a_name_that_nobody_bears_is_not_one_without_dead_letters(running: Fleetd):
+    assert "no dead letters" in running.run("dead", "list", "hub").stdout
+    assert "there are: " in running.run("dead", "list", "hup", code=2).stderr
+    assert "takes a name" in running.run("dead", "list", "7", code=2).stderr
 
 
 def test_the_ledger_answers_in_sentences_and_ids(running: Fleetd):

@@ -37,6 +37,7 @@ from fleetd.tasks.report.shape import Document
 from fleetd.world import wall_clock
 
 PATIENCE, SOON = 60.0, 20.0  # SOON: status waits 10 s for a stuck writer itself
+LONG = 3600.0  # for thousands of dead letters, each read again with a commit of its own
 HANGS = (
     "took the question and gave no answer within {:g} s: fleetd hangs, or its disk does."
     " systemd's watchdog starts it anew; `journalctl -u fleetd` says more"
@@ -104,11 +105,11 @@ class Remote:
         """The state of everything."""
         return msgspec.convert(self.get("/api/status", within=SOON), Document)
 
-    def post(self, verb: str, /, **values: Any) -> Any:
+    def post(self, verb: str, /, within: float = PATIENCE, **values: Any) -> Any:
         """Have something done; what could not be done is raised as the daemon says it."""
         body = msgspec.json.encode(values)
         path = f"/control/{verb}"
-        return self._said(*self._call("POST", path, body, PATIENCE))
+        return self._said(*self._call("POST", path, body, within))
 
     def _said(self, status: int, body: bytes) -> Any:
         try:

@@ -37,6 +37,8 @@ def main(chosen: argparse.Namespace) -> int:
     house = config.load(chosen.config)
     ids, name = meant(chosen.which)
     if chosen.action == "list":
+        if ids:
+            raise UsageError("dead list takes a name, and dead show a number")
         return listing(house, name, as_json=chosen.json)
     if chosen.action == "show":
         if len(ids) != 1:
@@ -53,8 +55,8 @@ def main(chosen: argparse.Namespace) -> int:
         if not _show.agreed(question, yes=chosen.yes):
             return 1
     found = _client.changer(house).post(
-        "dead", action=chosen.action, ids=ids, name=name, all=chosen.all,
-        unverified=chosen.unverified or "",
+        "dead", within=_client.LONG, action=chosen.action, ids=ids, name=name,
+        all=chosen.all, unverified=chosen.unverified or "",
     )  # fmt: skip
     if chosen.json:
         _show.document(found)
@@ -143,17 +145,24 @@ def whole(one: dict[str, Any]) -> Iterator[str]:
 
 def told(action: str, found: dict[str, Any]) -> Iterator[str]:
     """What came of it."""
-    if action == "drop":
-        yield f"{found['dropped']} of {found['of']} dropped; the ledger says so"
-        return
     if "source" in found:
         yield (
             f"{found['source']}: {found['taken']} bodies verified and taken in, "
             f"{found['still_unverified']} still fit no secret"
         )
-        return
+    elif action == "drop":
+        yield f"{found['dropped']} of {found['of']} dropped; the ledger says so"
+    else:
+        yield from retried(found)
+    if found.get("more"):
+        yield "these were the oldest; there may be more: the same again for those"
+
+
+def retried(found: dict[str, Any]) -> Iterator[str]:
     if found["taken"] or found["still_dead"]:
         yield f"{found['taken']} taken in, {found['still_dead']} still cannot be read"
+    elif not found["jobs"]:
+        yield "no dead letters"
     for one in found["still"]:
         yield f"  {one['id']}: {one['why']}"
     for job in found["jobs"]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from math import inf
 
 from fleetd import config
 from fleetd.cli import _client, _filters, _show
@@ -39,6 +40,8 @@ def main(chosen: argparse.Namespace) -> int:
             raise UsageError("--last takes a count of at least 1")
         values["last"] = chosen.last
     if chosen.rate is not None:
+        if not 0 < chosen.rate < inf:
+            raise UsageError("--rate takes a number above zero")
         values["rate"] = chosen.rate
     if chosen.in_place:
         values["in_place"] = True

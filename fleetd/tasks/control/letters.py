@@ -36,9 +36,13 @@ async def dead(board: Board, order: Order) -> dict[str, Any]:
     if source := order.text("unverified", ""):
         return await readmit_all(board, known(source, board.house.sources, "source"))
     ids = await _meant(board, order)
-    if action == "drop":
-        return {"dropped": await board.store.join(Drop(ids)), "of": len(ids)}
-    return await retry(board, ids)
+    more = len(ids) == MOST
+    if action == "retry":
+        return {**await retry(board, ids), "more": more}
+    dropped = await board.store.join(Drop(ids))
+    if ids and not dropped:
+        raise UsageError("there is no such dead letter; `fleetd dead` lists them")
+    return {"dropped": dropped, "of": len(ids), "more": more}
 
 
 async def _meant(board: Board, order: Order) -> list[int]:

@@ -178,6 +178,8 @@ def letters(asked: Asked, db: apsw.Connection) -> dict[str, Any]:
     """Dead letters of both sides, oldest first, page by page."""
     after = asked.whole("after", 0)
     found = dead.listed(db, asked.get("name"), after, asked.limit)
+    if not found:  # a name that nobody bears must not read like one without letters
+        ledger.named([*stats.scopes(db)], asked.get("name"))
     return {
         "dead": [_letter(one) for one in found],
         "high": found[-1].id if found else after,
