@@ -246,6 +246,23 @@ async def test_before_any_vehicle_is_known_nothing_is_asked_and_soon_after_it_is
         await source.until(lambda: len(source.ids()) == 30, 400)
 
 
+async def test_a_vehicle_begins_when_it_is_known_however_late_it_is_asked_and_answers(
+    autojump_clock, tmp_path
+):
+    vendor = Vendor()
+    far = Far(lambda asked: 503 if asked.path == "/tracks" else vendor(asked))
+    async with polled(tmp_path, far, UNITS, TRACKS) as source:
+        await source.until(lambda: tracks(far))
+        began = tracks(far)[0].params["since"]
+        await trio.sleep(3 * 3600)
+        far.answer = vendor
+        await source.until(lambda: bookmark(source, "u9"))
+
+    first = [one for one in tracks(far) if not one.params["at"]]
+    assert {one.params["part"] for one in first} == {f"u{n}" for n in range(10)}
+    assert {one.params["since"][:19] for one in first} == {began[:19]}
+
+
 async def test_a_vehicle_that_was_removed_is_asked_no_more(autojump_clock, tmp_path):
     vendor = Vendor()
     far = Far(vendor)

@@ -67,7 +67,7 @@ class Poller:
             if self.feed.listing
             else None
         )
-        self._begun: datetime | None = None
+        self._begun: dict[str, datetime] = {}  # by part
         self._believed: tuple[datetime, float] | None = (
             None  # the time, and both clocks
         )
@@ -131,6 +131,9 @@ class Poller:
             await self._ready()
             self._note = "no vehicle is known yet"
             return min(NOBODY_YET, self.plan.every)
+        now = self._now()
+        for one in vehicles:  # a round may end before it comes to them
+            self._begins(now, one)
         self._note = await self._rounds.go(vehicles)
         return self.plan.every
 
@@ -214,18 +217,19 @@ class Poller:
     def _begins(self, now: datetime, part: str) -> datetime:
         """Where a feed begins: one that begins now stays there until its first answer.
 
-        Also over restarts, unless the config says another beginning.
+        A vehicle that turns up later begins then. Also over restarts a feed stays there,
+        unless the config says another beginning.
         """
-        begins = self.plan.begins(now)
-        if part:  # a vehicle that turns up later begins then
-            return begins
-        kept = self.store.recall(self._first) if self.plan.since is None else {}
-        if self._begun is None and kept:
-            self._begun = moment_of(kept["ms"])
-        if self._begun is None or begins < self._begun:
-            self._begun = begins
-            self.store.note(self._first, {"ms": max(0, millis(begins))})
-        return self._begun
+        begins, known = self.plan.begins(now), self._begun.get(part)
+        if known is None and not part and self.plan.since is None:
+            kept = self.store.recall(self._first)
+            known = moment_of(kept["ms"]) if kept else None
+        if known is None or begins < known:
+            known = begins
+            if not part:
+                self.store.note(self._first, {"ms": max(0, millis(begins))})
+        self._begun[part] = known
+        return known
 
     def _now(self) -> datetime:
         """The time, as far as it is known: a clock that lost it leads no bookmark astray.
