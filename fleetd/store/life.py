@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import apsw
@@ -13,7 +13,7 @@ from fleetd.errors import StoreError
 from fleetd.event import millis
 from fleetd.store.files import NO_BALLAST, Reservation, Space, asides, lease
 from fleetd.store.moves import Rules
-from fleetd.store.opening import open_log
+from fleetd.store.opening import UNREADABLE, open_log, replace
 from fleetd.store.store import Store
 from fleetd.world import World
 
@@ -47,10 +47,24 @@ async def open_store(
 
 def _opened(folder: Path, world: World, rules: Rules) -> Store:
     space = Space(folder, rules.max_disk)
-    db = open_log(folder, Reservation(folder), space, millis(world.now()))
-    store = Store(folder, db, rules, world)
-    store.load()
+    try:
+        store = _loaded(folder, space, rules, world)
+    except UNREADABLE as bad:
+        replace(folder, f"{type(bad).__name__}: {bad}")
+        store = _loaded(folder, space, rules, world)
     store.aside = asides(folder)
     if not space.fill_ballast():
         store.log.full = NO_BALLAST
+    return store
+
+
+def _loaded(folder: Path, space: Space, rules: Rules, world: World) -> Store:
+    """The log with what is read of it at start; no connection is left where it fails."""
+    with ExitStack() as undo:
+        db = open_log(folder, Reservation(folder), space, millis(world.now()))
+        undo.callback(db.close)
+        store = Store(folder, db, rules, world)
+        undo.callback(store.close)
+        store.load()
+        undo.pop_all()
     return store

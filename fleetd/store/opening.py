@@ -9,8 +9,10 @@ from importlib import resources
 from pathlib import Path
 
 import apsw
+import msgspec
 
 from fleetd.errors import ConfigError, FleetdError, StoreError
+from fleetd.store.counting import DAMAGE
 from fleetd.store.files import (
     Reservation,
     Space,
@@ -22,6 +24,7 @@ from fleetd.store.files import (
 
 READS = 1  # the newest schema this version knows; it opens any with min_reader <= READS
 HOPELESS = (apsw.CorruptError, apsw.NotADBError)  # its bytes are wrong, not its place
+UNREADABLE = (*DAMAGE, KeyError, msgspec.DecodeError)  # what is read whole at start
 MARK = "damaged"  # left by a writer that met damage: the next start sets the log aside
 LITTLE = 1 << 20  # bytes without which not even the log's index can be made
 FIRST = (
@@ -87,7 +90,10 @@ def replace(folder: Path, why: str) -> None:
 
 
 def _ready(path: Path, reservation: Reservation, now_ms: int) -> apsw.Connection:
-    db = connect(path, write=True)
+    try:
+        db = connect(path, write=True)
+    except apsw.SQLError as bad:  # a format that no SQLite ever wrote
+        raise apsw.CorruptError(str(bad)) from bad
     done = False
     try:
         migrate(db, reservation, now_ms)
@@ -122,6 +128,8 @@ def migrate(db: apsw.Connection, reservation: Reservation, now_ms: int) -> None:
                 f"{needs}, this one knows {READS}): install that version again"
             )
         return
+    if stands < 1 and db.execute("SELECT 1 FROM sqlite_schema").get:
+        raise apsw.CorruptError("its tables are there, and the schema's number is not")
     for number, step in migrations():
         if number > stands:
             _step(db, number, step, reservation, now_ms)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import apsw
 import pytest
+from msgspec.structs import replace
 
-from fleetd.store import stats
+from fleetd.store import Fact, stats
 from fleetd.store.files import PAGE
-from tests.store.deeds import counted, drain, fix, opened, put, rows
+from tests.store.deeds import appended, counted, drain, fix, opened, put, rows
 
 LEAVES = "SELECT pageno FROM dbstat WHERE name = ? AND pagetype = 'leaf' ORDER BY path"
 
@@ -86,6 +87,49 @@ async def test_a_damaged_page_of_old_bodies_does_not_keep_the_daemon_from_starti
 
         assert set(found) <= {1, 2}
         assert store.aside == ""
+
+
+@pytest.mark.parametrize(
+    "table", ["facts", "records", "kept", "bookmarks", "jobs", "names", "cursors"]
+)
+async def test_a_log_whose_small_tables_cannot_be_read_is_set_aside(
+    autojump_clock, tmp_path, world, table
+):
+    async with opened(tmp_path, world) as store:
+        await put(store, fix(1))
+        store.log._fold()
+        page = rows(store, LEAVES, table)[0][0]
+    spoil(tmp_path, page)
+    async with opened(tmp_path, world) as store:
+        await put(store, fix(2))
+
+        assert store.aside
+        assert [one.event.id for one in await drain(store)] == ["p2"]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE kept SET value = '{'",
+        "UPDATE facts SET source = 99",
+        "PRAGMA user_version = 0",
+        "PRAGMA user_version = -7",
+    ],
+)
+async def test_a_log_whose_small_tables_make_no_sense_is_set_aside(
+    autojump_clock, tmp_path, world, harm
+):
+    async with opened(tmp_path, world) as store:
+        fact = Fact("v1", "vin", 1, "X")
+        await store.append(replace(appended(store, fix(1)), facts=[fact]))
+        await store.remember("seen:x", {"yes": True})
+    db = apsw.Connection(str(tmp_path / "log.sqlite"))
+    db.execute(harm)
+    db.close()
+
+    async with opened(tmp_path, world) as store:
+        assert store.aside
+        assert rows(store, "SELECT count(*) FROM events") == [(0,)]
 
 
 @pytest.mark.parametrize(
