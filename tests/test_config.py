@@ -95,6 +95,7 @@ WRONG = [
     ('[daemon]\ntimezone="UTC"', "1: daemon.data: is missing"),
     ('[daemon]\ndata="d"\ntimezone="Mars/Base"', "3: daemon.timezone: no timezone 'Mars/Base'"),
     (LEAST + "[webhook]\n", "3: webhook: no such key; did you mean `webhooks`?"),
+    (LEAST + "\n[sink.archive]\n", "4: sink: no such key; did you mean `sinks`?"),
     (LEAST + '[webhooks]\nbind="a:1"', "4: webhooks.bind: takes a list, not text"),
     (LEAST + '[webhooks]\nbind=["a:1", "b"]', '4: webhooks.bind: takes "host:port"'),
     (LEAST + '[webhooks]\nbind=["a:70000"]', '4: webhooks.bind: takes "host:port"'),

@@ -37,9 +37,7 @@ def main(chosen: argparse.Namespace) -> int:
     house = config.load(chosen.config)
     ids, name = meant(chosen.which)
     if chosen.action == "list":
-        if ids:
-            raise UsageError("dead list takes a name, and dead show a number")
-        return listing(house, name, as_json=chosen.json)
+        return listing(house, ids, name, as_json=chosen.json)
     if chosen.action == "show":
         if len(ids) != 1:
             raise UsageError("dead show takes the number of one dead letter")
@@ -76,8 +74,10 @@ def meant(words: list[str]) -> tuple[list[int], str]:
     return [], words[0]
 
 
-def listing(house: config.House, name: str, *, as_json: bool) -> int:
+def listing(house: config.House, ids: list[int], name: str, *, as_json: bool) -> int:
     """Every dead letter, page by page."""
+    if ids:
+        raise UsageError("dead list takes a name, and dead show a number")
     asker, rows, after = _client.reader(house), [], "0"
     while True:
         page = asker.get("/api/dead", {"name": name, "after": after, "n": PAGE})

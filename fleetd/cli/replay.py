@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from math import inf
+from typing import Any
 
 from fleetd import config
 from fleetd.cli import _client, _filters, _show
@@ -34,7 +35,7 @@ def main(chosen: argparse.Namespace) -> int:
     given = dict(_show.params(chosen, _filters.NAMES))
     if not given and chosen.last is None:
         raise UsageError("say what: --since 2h, --seq FIRST:LAST, --last N, ...")
-    values: dict[str, object] = {"sink": chosen.sink, **given}
+    values: dict[str, Any] = {"sink": chosen.sink, **given}
     if chosen.last is not None:
         if chosen.last < 1:
             raise UsageError("--last takes a count of at least 1")

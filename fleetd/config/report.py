@@ -47,11 +47,12 @@ class Report:
             self.add(where, f"no such key; there are: {', '.join(known) or 'none'}")
 
     def line(self, where: Where) -> int | None:
-        """The line of that key, else of the nearest thing around it."""
+        """The line of that key, else of the nearest thing around it, or within."""
         for length in range(len(where), 0, -1):
             if (line := self.lines.get(where[:length])) is not None:
                 return line
-        return None
+        within = (line for key, line in self.lines.items() if key[:1] == where[:1])
+        return min(within, default=None)
 
     def end(self) -> None:
         """Raise all of it as one `ConfigError`, if there is any."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -113,6 +114,8 @@ async def _open(
         return await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
     except (OSError, ValueError) as fault:  # the latter: no name for DNS
         why = getattr(fault, "strerror", "") or str(fault)
+        if getattr(fault, "errno", None) == errno.EADDRINUSE:
+            why += "; end what listens there (ss -ltnp), or take another port"
         raise ConfigError(f"cannot listen at {bind!r}: {why}") from fault
 
 
