@@ -246,7 +246,10 @@ class Space:
 
     @property
     def has_ballast(self) -> bool:
-        return self._ballast.exists()
+        """Whether it stands whole: who is killed while making it leaves an empty one."""
+        with suppress(OSError):
+            return self._ballast.stat().st_size >= self.ballast_size
+        return False
 
     def free(self) -> int:
         """Bytes that this user may still write to the filesystem."""
@@ -272,9 +275,13 @@ class Space:
             os.close(held)
         return True
 
-    def drop_ballast(self) -> None:
-        """Give the room back, so that cursors can still commit."""
-        self._ballast.unlink(missing_ok=True)
+    def drop_ballast(self) -> bool:
+        """Give the room back, so that cursors can still commit; whether there was any."""
+        try:
+            self._ballast.unlink()
+        except OSError:
+            return False
+        return True
 
     def wal_bytes(self) -> int:
         """Size of the write-ahead log."""

@@ -57,9 +57,8 @@ def open_log(
     except HOPELESS as bad:
         replace(folder, f"{type(bad).__name__}: {bad}")
     except (apsw.FullError, apsw.IOError, apsw.CantOpenError) as bad:
-        if space.free() > LITTLE or not space.has_ballast:
+        if space.free() > LITTLE or not space.drop_ballast():
             raise _elsewhere(path, bad) from bad
-        space.drop_ballast()
     except apsw.Error as bad:
         raise _elsewhere(path, bad) from bad
     try:

@@ -263,6 +263,14 @@ async def test_no_room_for_the_reserve_means_no_reserve(
         assert not store.space.has_ballast
 
 
+async def test_a_reserve_that_was_not_finished_is_made_whole_at_the_next_start(
+    autojump_clock, tmp_path, world
+):
+    (tmp_path / "ballast").touch()
+    async with opened(tmp_path, world) as store:
+        assert (tmp_path / "ballast").stat().st_size == store.space.ballast_size
+
+
 async def test_a_full_disk_takes_nothing_in_and_still_moves_cursors(
     autojump_clock, tmp_path, world
 ):
