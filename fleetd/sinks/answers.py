@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -31,6 +32,10 @@ LATER = frozenset({408, 425, 429})
 UNBLAMED = frozenset({408, 429, 503})  # these say nothing about the records
 OUT_OF_SIZE = 413
 BLANK = b"\xef\xbb\xbf \t\r\n"  # a mark of UTF-8, and what JSON may begin with
+PAGE = re.compile(rb"(?i)<(!doctype html|html|head|script|meta http-equiv)\b")
+NOTHING = frozenset({b"null", b"[]", b"{}", b'""', b"false", b"0"})
+FALSE = frozenset({b"false", b'"false"'})
+FAILED = frozenset({b'"error"', b'"fail"', b'"failed"', b'"failure"'})
 PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 Disagrees = Callable[[bytes], "str | None"]
 Cut = Literal["", "too long", "too slow", "packed"]
@@ -129,13 +134,14 @@ def judge(
             return Receipt(status, kept)
         why, slow = f"{host} answered {status}, but {MASK.mask(why)}", _is_slow(answer)
         raise TransientError(
-            why, status=status, counts=not slow, slow=slow, answer=kept
-        )
+            why, after=after_of(answer, now), status=status, counts=not slow, slow=slow,
+            answer=kept,
+        )  # fmt: skip
     why = f"{host} answered {_named(status)}"
     if status in LATER or status >= 500 or status < 200:
         raise TransientError(
             why,
-            after=_after(answer, now),
+            after=after_of(answer, now),
             status=status,
             counts=status not in UNBLAMED,
             slow=status == 408,
@@ -172,6 +178,42 @@ def _is_object(body: bytes) -> bool:
 
 def _is_slow(answer: Answer) -> bool:
     return answer.cut == "too slow"
+
+
+class Said(Struct):
+    """The words by which endpoints take a 2xx back."""
+
+    ok: msgspec.Raw = msgspec.Raw(b"null")
+    success: msgspec.Raw = msgspec.Raw(b"null")
+    status: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw = msgspec.Raw(b"null")
+    errors: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_said = msgspec.json.Decoder(Said)
+
+
+def says_no(body: bytes) -> str | None:
+    """Why a 2xx is no yes: it is a web page (a login, a portal), or it says so."""
+    start = body[:1024].lstrip(BLANK)
+    if start.startswith(b"<") and PAGE.search(start):
+        return "with a web page: a login or a proxy stands in between"
+    try:
+        said = _said.decode(body.lstrip(BLANK))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None  # its own words, or none
+    except RecursionError:
+        return "with a body that is nested too deep to be read"
+    if FALSE & {_bare(said.ok), _bare(said.success)} or _bare(said.status) in FAILED:
+        return "the body says it failed"
+    if not {_bare(said.error), _bare(said.errors)} <= NOTHING:
+        return "the body names an error"
+    return None
+
+
+def _bare(value: msgspec.Raw) -> bytes:
+    """The beginning of a value, however it is spaced and spelled."""
+    return b"".join(bytes(value)[:64].split()).lower()
 
 
 REFUSED = {
@@ -267,7 +309,12 @@ def _named(status: int) -> str:
         return str(status)
 
 
-def _after(answer: Answer, now: datetime) -> float | None:
-    """The wait asked for, by their own clock where it is told: ours may be wrong."""
+def after_of(answer: Answer, now: datetime) -> float | None:
+    """The wait asked for, by their own clock where it is told: ours may be wrong.
+
+    Of several, as each proxy on the way may add its own, the longest.
+    """
     theirs = http_date(answer.headers.get("date", "")[:64])
-    return retry_after(answer.headers.get("retry-after"), theirs or now)
+    asked = answer.headers.get_list("retry-after")
+    waits = [retry_after(one, theirs or now) for one in asked]
+    return max((one for one in waits if one is not None), default=None)

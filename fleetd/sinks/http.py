@@ -23,14 +23,13 @@ from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 import httpx
-import msgspec
 from msgspec import Struct
 
 from fleetd.config.units import Seconds
 from fleetd.errors import HeldError
 from fleetd.lines import printed
 from fleetd.secrets import Secret, Text
-from fleetd.sinks.answers import BLANK, ask, judge, post
+from fleetd.sinks.answers import ask, judge, post, says_no
 from fleetd.sinks.contract import Batch, Receipt, Sink, Write
 from fleetd.world import World
 
@@ -99,7 +98,7 @@ class Endpoint:
             batch.entries,
             now=self._world.now,
             within=self._config.timeout,
-            disagrees=disagrees,
+            disagrees=says_no,
             content=body,
             headers=self._headers(batch.key, body),
         )
@@ -149,37 +148,6 @@ def key_of(secret: Secret | None) -> bytes | None:
 
 def revealed(config: Config) -> dict[str, str]:
     return {name: value.reveal() for name, value in config.headers.items()}
-
-
-class Said(Struct):
-    """The words by which endpoints take a 2xx back."""
-
-    ok: msgspec.Raw = msgspec.Raw(b"null")
-    success: msgspec.Raw = msgspec.Raw(b"null")
-    error: msgspec.Raw = msgspec.Raw(b"null")
-    errors: msgspec.Raw = msgspec.Raw(b"null")
-
-
-NOTHING = frozenset({b"null", b"[]", b"{}", b'""', b"false", b"0"})
-_said = msgspec.json.Decoder(Said)
-
-
-def disagrees(body: bytes) -> str | None:
-    """Why a 2xx is no yes: it is a web page (a login, a portal), or it says so."""
-    start = body[:256].lstrip(BLANK).lower()
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "with a web page: a login or a proxy stands in between"
-    try:
-        said = _said.decode(body.lstrip(BLANK))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None  # its own words, or none
-    except RecursionError:
-        return "with a body that is nested too deep to be read"
-    if b"false" in (bytes(said.ok), bytes(said.success)):
-        return "the body says it failed"
-    if bytes(said.error) not in NOTHING or bytes(said.errors) not in NOTHING:
-        return "the body names an error"
-    return None
 
 
 async def check(config: Config, world: World) -> str:

@@ -19,7 +19,7 @@ import msgspec
 
 from fleetd.errors import HeldError, TransientError
 from fleetd.secrets import Secret
-from fleetd.sinks.answers import Answer, ask, judge
+from fleetd.sinks.answers import Answer, ask, judge, says_no
 from fleetd.sinks.contract import Batch, Receipt, Sink, Write
 from fleetd.sinks.telling import DOCS, TAKES, Choice, Manners, Teller
 from fleetd.sinks.wording import Message, cut
@@ -103,12 +103,9 @@ def advice_of(body: bytes) -> str:
 
 def disagrees(body: bytes) -> str | None:
     """Why a 2xx is no yes: a page stands in between, or the failure is in the body."""
-    start = body[:400].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "with a web page: a login or a proxy stands in between"
-    if b"message delivery failed" in start or start.startswith(b'{"error"'):
+    if b"message delivery failed" in body[:400].lower():
         return "the body says it failed"
-    return None
+    return says_no(body)
 
 
 # what a card looks like

@@ -190,6 +190,22 @@ async def test_an_answer_is_kept_bounded_and_without_secrets():
     assert b"hunter2" not in caught.value.answer
 
 
+async def test_of_several_waits_that_proxies_ask_for_the_longest_counts():
+    headers = [("retry-after", "120"), ("retry-after", "600"), ("retry-after", "soon")]
+    with pytest.raises(TransientError) as caught:
+        await sent(Hub(httpx.Response(503, headers=headers)))
+
+    assert caught.value.after == 600.0
+
+
+async def test_a_2xx_that_says_no_is_waited_for_as_long_as_it_says():
+    answer = httpx.Response(200, json={"ok": False}, headers={"retry-after": "30"})
+    with pytest.raises(TransientError) as caught:
+        await sent(Hub(answer))
+
+    assert caught.value.after == 30.0
+
+
 async def test_their_own_clock_counts_for_a_retry_date():
     """Ours says noon; theirs is a day ahead, and their date is a minute after it."""
     headers = {

@@ -13,9 +13,9 @@ import trio
 
 from fleetd.errors import TransientError
 from fleetd.secrets import Text
-from fleetd.sinks.answers import JUDGED
+from fleetd.sinks.answers import JUDGED, says_no
 from fleetd.sinks.contract import Receipt
-from fleetd.sinks.http import SINK, Config, disagrees
+from fleetd.sinks.http import SINK, Config
 from tests.sinks.things import batch, entries, world
 
 NO = b'{"ok":false,"error":"db down"}'
@@ -75,6 +75,7 @@ async def refused(
     "body",
     [b"", b"ok", b"true", b"null", YES, b'{"error":null,"errors":[]}', b"[1]",
      b'{"id":"x","status":"queued"}', b"\xff\xfe", b'{"ok":"yes"}', b'{"error":',
+     b'{"errors" : [ ], "error" : { }}', b"<ok/>", b'{"status": "no error"}',
      LONG_YES, b"taken " * 50_000, b"[" + b"1," * 50_000 + b"1]"],
 )  # fmt: skip
 async def test_a_body_in_words_we_do_not_know_is_no_disagreement(body):
@@ -84,16 +85,27 @@ async def test_a_body_in_words_we_do_not_know_is_no_disagreement(body):
 @pytest.mark.parametrize(
     "body",
     [NO, LONG_NO, b"\xef\xbb\xbf" + NO, b'{"success":false}', b'{"error":"x"}',
-     b'{"ok":0,"error":"x"}', b'{"errors":[1]}', b"{" + b" " * 90_000 + NO[1:]],
+     b'{"ok":0,"error":"x"}', b'{"errors":[1]}', b"{" + b" " * 90_000 + NO[1:],
+     b'{"status":"error","message":"db down"}', b'{"status": "Failed"}', b'{"ok":"False"}'],
 )  # fmt: skip
 async def test_a_body_that_says_no_is_later_however_long_it_is(body):
     assert "the body" in str(await refused(body))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0">\n<html/>',
+     b"<!-- guests -->\n<HTML><body>Welcome", b"<head><title>Sign in</title></head>",
+     b"\n<script>location='/login'</script>"],
+)  # fmt: skip
+async def test_a_web_page_is_no_yes_however_it_begins(body):
+    assert "web page" in str(await refused(body))
+
+
 def test_a_body_nested_too_deep_to_be_read_is_no_yes():
     body = b'{"error":' + b"[" * 60_000
 
-    assert "nested too deep" in (disagrees(body) or "")
+    assert "nested too deep" in (says_no(body) or "")
 
 
 async def test_a_body_that_is_too_long_to_be_read_whole_may_say_no():

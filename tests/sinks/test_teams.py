@@ -135,6 +135,7 @@ async def test_what_is_resolved_is_a_card_of_its_own(teams):
             TransientError,
         ),
         (failed(202, "Whatever"), TransientError),
+        (Reply(202, b'{\n  "error": {"code": "NoResponse"}}'), TransientError),
     ],
 )
 async def test_each_answer_is_taken_for_what_it_means(teams, reply, kind):

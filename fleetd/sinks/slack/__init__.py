@@ -21,7 +21,7 @@ from fleetd.config.units import BaseUrl
 from fleetd.errors import HeldError, RejectedError, TransientError
 from fleetd.event import Entry
 from fleetd.secrets import Secret
-from fleetd.sinks.answers import Answer, ask, judge
+from fleetd.sinks.answers import Answer, after_of, ask, judge
 from fleetd.sinks.contract import Batch, Receipt, Sink, Write
 from fleetd.sinks.slack.blocks import body_of
 from fleetd.sinks.telling import DOCS, TAKES, Choice, Manners, Teller
@@ -194,6 +194,7 @@ def hook_reply(answer: Answer, world: World) -> Reply:
             return Reply(answer)
         raise TransientError(
             f"{answer.host} answered 200, but not `ok`: something stands in between",
+            after=after_of(answer, world.now()),
             status=200,
             answer=answer.body[:KEPT],
         )
@@ -230,7 +231,8 @@ def verdict(
     if word in WAIT:
         return later(answer, why, world)
     if word in UNWELL:
-        return TransientError(why, status=answer.status, answer=kept)
+        after = after_of(answer, world.now())
+        return TransientError(why, after=after, status=answer.status, answer=kept)
     if word in UNFIT:
         return RejectedError(
             {entry.seq: why for entry in entries},
@@ -244,13 +246,10 @@ def verdict(
 
 def later(answer: Answer, why: str, world: World) -> TransientError:
     """Too much for it: the same as a 429, whatever the status was."""
-    try:
-        judge(Answer(answer.host, 429, answer.headers, answer.body), (), world.now())
-    except TransientError as bad:
-        return TransientError(
-            why, after=bad.after, status=429, counts=False, answer=bad.answer
-        )
-    raise AssertionError("429 is never taken")
+    return TransientError(
+        why, after=after_of(answer, world.now()), status=429, counts=False,
+        answer=answer.body[:KEPT],
+    )  # fmt: skip
 
 
 def metadata(choice: Choice) -> dict[str, Any]:
