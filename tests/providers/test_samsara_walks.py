@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from fleetd.errors import ConfigError, ExpiredError, HeldError, PayloadError
+from fleetd.errors import (
+    ConfigError,
+    ExpiredError,
+    HeldError,
+    PayloadError,
+    TransientError,
+)
 from fleetd.providers.contract import Answer, Ask, Turn
 from fleetd.providers.samsara import PROVIDER, Settings, configured
 from tests.providers.samsara_pages import (
@@ -319,6 +325,18 @@ def test_a_cursor_that_is_not_taken_is_an_expired_one(status):
         judged(status, b"<html>", after="old")
 
 
+@pytest.mark.parametrize("status", [404, 422])
+def test_so_is_one_that_samsara_knows_no_more_but_not_where_a_gateway_says_it(status):
+    with pytest.raises(ExpiredError, match="no such cursor"):
+        judged(status, b'{"message":"no such cursor"}', after="old")
+    judged(status, b"<html>", after="old")
+
+
+def test_a_conflict_is_asked_again_as_samsaras_own_client_does():
+    with pytest.raises(TransientError):
+        judged(409, b"")
+
+
 def test_a_cursor_of_a_window_that_is_not_taken_says_where_the_window_begins():
     span = {"startTime": "2026-11-20T06:00:00.000Z", "endTime": "2026-11-21T06:00:00Z"}
     with pytest.raises(ExpiredError) as window:
@@ -346,7 +364,7 @@ def test_a_token_that_lacks_a_scope_holds_that_call_and_a_wrong_one_is_left_to_t
     judged(401, sample("error_401"))
 
 
-@pytest.mark.parametrize("status", [200, 401, 403, 408, 409, 429, 500, 502, 503])
+@pytest.mark.parametrize("status", [200, 401, 403, 408, 429, 500, 502, 503])
 def test_every_other_status_is_judged_by_the_engine(status):
     judged(status, b"rpc error: code = Unavailable", after="c")
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from fleetd.errors import ExpiredError, HeldError, PayloadError
+from fleetd.errors import ExpiredError, HeldError, PayloadError, TransientError
 from fleetd.providers.contract import Answer, Ask, Hooks, Probe, Registered, Turn
 from fleetd.providers.reading import UNREADABLE
 from fleetd.providers.samsara.cutting import Pagination, complaint, no_page
@@ -33,15 +33,19 @@ MISSING = ("scope", "permission", "licen")  # of a token that is right, but not 
 def judge(ask: Ask, answer: Answer) -> None:
     """A cursor that is too old is a 400 like any other, so any with a cursor begins anew.
 
-    What an expired one is answered with is not documented; they live for 30 days. What
+    What an expired one is answered with is not documented (a page that a gateway makes
+    of a 404 says nothing of cursors); they live for 30 days. What
     has an end was asked for from its beginning, and no cursor is needed to do it again. A
     token without the scope or the licence of a call holds that call alone.
     """
-    if answer.status in (400, 410) and "after" in ask.params:
-        said = complaint(answer.body) or "no reason given"
-        since = moment_in(ask, "startTime") if "endTime" in ask.params else None
-        raise ExpiredError(f"{ask.path}: the cursor is not taken ({said})", since=since)
     said = complaint(answer.body) if 400 <= answer.status < 500 else ""
+    ours = answer.status in (400, 410) or (answer.status in (404, 422) and said)
+    if ours and "after" in ask.params:
+        since = moment_in(ask, "startTime") if "endTime" in ask.params else None
+        why = said or "no reason given"
+        raise ExpiredError(f"{ask.path}: the cursor is not taken ({why})", since=since)
+    if answer.status == 409 and ask.method == "GET":  # Samsara's own client tries again
+        raise TransientError(f"{ask.path}: answered 409 {said}".rstrip(), status=409)
     if answer.status == 401 and any(one in said.lower() for one in MISSING):
         raise HeldError(f"Samsara forbids {ask.path} to this token: {said}", status=403)
     if answer.status in (400, 404) and said:
