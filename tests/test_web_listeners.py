@@ -67,7 +67,7 @@ async def test_a_taken_port_is_a_config_error_and_opens_none_of_the_others(tmp_p
     bind = f"127.0.0.1:{taken.socket.getsockname()[1]}"
     path = tmp_path / "first.sock"
 
-    with pytest.raises(ConfigError, match="in use"):
+    with pytest.raises(ConfigError, match="in use; end what listens there"):
         await open_listeners([f"unix:{path}", bind])
 
     with pytest.raises(OSError, match="refused"):
