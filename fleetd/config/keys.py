@@ -39,7 +39,7 @@ UNWRITTEN: Final = {  # what the code decides where the file says nothing
     "sources.NAME.since": "now for positions, all for directories",
     "sources.NAME.base_url": "the provider's own",
     "sources.NAME.lookback": "the feed's own",
-    "sources.NAME.timeout": "the provider's own: 30s, Motive 90s",
+    "sources.NAME.timeout": "the provider's own: 30s, Motive 90s, Geotab 190s",
     "sources.NAME.proxy": "`HTTPS_PROXY` and its like, less `NO_PROXY`",
     "sources.NAME (sheets).columns": "by what headers are usually called",
     "sources.NAME (sheets).key": "the column that is `id`",

@@ -72,6 +72,10 @@ def test_each_type_counts_against_a_limit_of_its_own(name):
         assert GEOTAB.limits.tiers[tiers[0]] == 1.0
 
 
+def test_a_feed_is_waited_for_until_geotab_itself_gives_up():
+    assert GEOTAB.patience > 180
+
+
 def test_logins_are_ten_a_minute():
     assert GEOTAB.limits.tiers["Authenticate"] == pytest.approx(10 / 60)
 

@@ -116,6 +116,7 @@ def configured(settings: Settings | None) -> Provider:
         name="geotab",
         title="Geotab",
         base_url="https://my.geotab.com",
+        patience=190.0,  # a feed is cut off after 180 s of the server's time
         normalize={
             "vehicles": directory.vehicle,
             "drivers": directory.driver,
