@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from datetime import timedelta
 
 import pytest
 import trio
@@ -11,6 +12,7 @@ import trio
 from fleetd import systemd
 from fleetd.clock import Clock
 from fleetd.errors import StoreError
+from fleetd.event import millis
 from fleetd.store.small import Beat, Nothing
 from fleetd.store.stats import outages
 from fleetd.tasks.heartbeat import STOPPED, answers, heartbeat, keep_time, sweep
@@ -130,6 +132,23 @@ async def test_every_outage_of_a_minute_is_seen_and_none_of_half_a_one(
         found = outages(store.log.db, first, last, first)
 
     assert [one.state for one in found] == (["down"] if seen else [])
+
+
+async def test_a_clock_that_is_set_back_makes_no_outage(
+    autojump_clock, tmp_path, world
+):
+    right = world.now
+    async with opened(tmp_path, world) as store, trio.open_nursery() as nursery:
+        world.now = lambda: right() + timedelta(hours=3)
+        await beating(nursery, store, world)
+        await trio.sleep(5 * MINUTE)
+        world.now = right
+        set_back = millis(right()) // 60_000
+        await trio.sleep(10 * MINUTE)
+        nursery.cancel_scope.cancel()
+        found = outages(store.log.db, set_back + 1, set_back + 9, set_back)
+
+    assert found == []
 
 
 async def test_the_watchdog_hears_us_while_the_writer_answers(

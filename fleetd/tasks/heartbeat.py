@@ -102,7 +102,7 @@ async def _beat(
         refusing = board.refusing()
         online = "offline" if store.world.offline else "up"
         state = "refusing" if refusing else online
-        if minute > said[0] or (refusing and said[1] != state):  # if only for a moment
+        if minute != said[0] or (refusing and said[1] != state):  # if only for a moment
             alive = await answers(store, Beat(minute, state))
             said = (minute, state)
         else:
