@@ -392,6 +392,18 @@ def test_on_80_columns_a_sink_is_one_line_with_its_whole_name(running: Fleetd):
         assert any(name in line and sink["state"] in line for line in narrow), narrow
 
 
+def test_on_40_columns_every_state_is_whole_and_what_is_cut_has_its_dots(
+    running: Fleetd,
+):
+    sinks = running.status()["sinks"]
+    narrow = on_terminal(running, "status", columns=40).splitlines()
+    tiny = on_terminal(running, "status", columns=20)
+
+    for name, sink in sinks.items():
+        assert any(name in line and sink["state"] in line for line in narrow), narrow
+    assert "…" in tiny
+
+
 @pytest.mark.parametrize("words", [("ledger",), ("ledger", "--by", "day"), ("events",)])
 def test_on_80_columns_no_time_and_no_name_is_broken(words, running: Fleetd):
     shown = on_terminal(running, *words, columns=80)

@@ -109,6 +109,7 @@ def rich_table(
     """A table for a terminal, states in colour; spare columns go where it is narrow.
 
     Nothing but prose is broken into lines: half a name or a time tells nobody anything.
+    What is cut off all the same ends in dots: a number without its end is another one.
     """
     from rich.table import Table
 
@@ -122,7 +123,7 @@ def rich_table(
             head,
             justify="right" if side == "r" else "left",
             no_wrap=head not in PROSE,
-            overflow="fold",
+            overflow="fold" if head in PROSE else "ellipsis",
         )
     for row in rows:
         made.add_row(*(state(one) if one in COLOURS else escaped(one) for one in row))

@@ -28,7 +28,8 @@ SOURCES = ("source", "provider", "state", "received", "stored", "dup", "filt", "
 SINKS = ("sink", "kind", "state", "waiting", "oldest", "rate/s", "empty in", "delivered",
          "skipped", "dead", "last")  # fmt: skip
 SPARE = ("rate/s", "provider", "kind", "skipped", "filt", "dup",  # on 80 columns
-         "refused", "oldest", "empty in", "received", "delivered")  # on fewer  # fmt: skip
+         "refused", "oldest", "empty in", "received", "delivered",
+         "stored")  # on fewer  # fmt: skip
 SHOWN = ("feed:", "sink:")  # tasks that have a line of their own above
 Block = tuple[Sequence[str], list[Sequence[str]], str]
 
