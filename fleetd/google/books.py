@@ -47,12 +47,15 @@ class Kept(Struct, frozen=True):
     keys: tuple[str, ...] = ()
 
 
+_kept = msgspec.json.Decoder(Kept).decode
+
+
 def kept_in(notes: Sequence[Mapping[str, Any]], sheet: int) -> Kept | None:
     """What the metadata of a tab say; None for a tab that nobody keeps, or a copy of one."""
     for note in notes:
         if note.get("metadataKey") == CURSOR:
             try:
-                found = msgspec.json.decode(note.get("metadataValue", ""), type=Kept)
+                found = _kept(note.get("metadataValue", ""))
             except msgspec.MsgspecError:
                 continue
             return found if found.sheet == sheet else None

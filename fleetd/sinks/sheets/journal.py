@@ -7,6 +7,7 @@ rows that were moved meanwhile; with this the next start puts back what they cov
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -30,10 +31,14 @@ class Journal:
         self._kept: Any = None
         self._read = self._path is None
 
-    async def load(self, kind: type[T]) -> T | None:
-        """What was kept and not dropped since; None for nothing that can be read."""
+    async def load(self, decode: Callable[[bytes], T]) -> T | None:
+        """What was kept and not dropped since; None for nothing that can be read.
+
+        It is read in a thread: `decode` is that of a decoder made at import.
+        """
         if not self._read and self._path is not None:
-            self._kept = await self._world.in_thread(partial(loaded, self._path, kind))
+            read = partial(loaded, self._path, decode)
+            self._kept = await self._world.in_thread(read)
             self._read = True
         return cast(T | None, self._kept)
 
@@ -48,15 +53,15 @@ class Journal:
         """We have looked: all is where it belongs."""
         self._kept, self._read = None, True
         if self._path is not None:
-            await self._world.in_thread(partial(self._path.unlink, missing_ok=True))
+            await self._world.in_thread(partial(dropped, self._path))
 
 
-def loaded(path: Path, kind: type[T]) -> T | None:
+def loaded(path: Path, decode: Callable[[bytes], T]) -> T | None:
     """The value in a file; a torn or foreign one is as good as none."""
     try:
         with path.open("rb") as file:
-            return msgspec.msgpack.decode(file.read(MOST), type=kind)
-    except (OSError, msgspec.MsgspecError):
+            return decode(file.read(MOST))
+    except (OSError, msgspec.MsgspecError, UnicodeError, TypeError):
         return None
 
 
@@ -71,5 +76,16 @@ def saved(path: Path, body: bytes) -> None:
             os.fsync(file.fileno())
         fresh.replace(path)
     except OSError as bad:
-        why = f"{path.parent}: {os.strerror(bad.errno) if bad.errno else bad}"
-        raise TransientError(why, counts=False) from bad
+        raise refused(path, bad) from bad
+
+
+def dropped(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as bad:
+        raise refused(path, bad) from bad
+
+
+def refused(path: Path, bad: OSError) -> TransientError:
+    why = f"{path.parent}: {os.strerror(bad.errno) if bad.errno else bad}"
+    return TransientError(why, counts=False)

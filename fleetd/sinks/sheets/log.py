@@ -7,6 +7,7 @@ from datetime import tzinfo
 from itertools import takewhile
 from typing import Any, TypeAlias
 
+import msgspec
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,7 +18,7 @@ from fleetd.google import MARK, Mark, key_of
 from fleetd.sinks.sheets.audit import Audit
 from fleetd.sinks.sheets.columns import Moment, row_of
 from fleetd.sinks.sheets.config import Config
-from fleetd.sinks.sheets.grid import Request, at, block, span
+from fleetd.sinks.sheets.grid import Layout, Request, at, block, blocks, span
 from fleetd.sinks.sheets.journal import Journal
 from fleetd.sinks.sheets.tab import Tab
 
@@ -25,7 +26,7 @@ TRIES = 4  # to put right what people move while we write
 LOOK = 20  # rows looked at above the next one: so many may be inserted unseen
 
 logger = structlog.get_logger()
-Row: TypeAlias = dict[int, Any]
+Row: TypeAlias = dict[str, Any]  # by header
 
 
 class Above(Struct, frozen=True):
@@ -34,6 +35,9 @@ class Above(Struct, frozen=True):
     n: int
     next: int
     rows: dict[str, Row]
+
+
+_above = msgspec.msgpack.Decoder(Above).decode
 
 
 class Log:
@@ -47,7 +51,7 @@ class Log:
         self._fields = tuple(config.columns.values())
         self._zone: tzinfo = config.zone.info
         self._doubtful: dict[str, Row] = {}  # above a write that may arrive yet
-        self._dated: set[int] = set()  # columns that hold times
+        self._dated: set[str] = set()  # columns that hold times
 
     async def add(self, entries: Sequence[Entry], *, in_place: bool) -> int:
         """Write those that are not there yet; how many that were."""
@@ -60,15 +64,15 @@ class Log:
         fresh = await self._missing(entries, in_place=in_place)
         rows = [self._row(entry) for entry in fresh]
         self._dated |= {
-            n for row in rows for n, one in row.items() if isinstance(one, Moment)
+            name for row in rows for name, one in row.items() if isinstance(one, Moment)
         }
         if rows:
-            await self._place({row[tab.layout[MARK]]: row for row in rows}, fresh)
+            await self._place({row[MARK]: row for row in rows}, fresh)
         return len(fresh)
 
     async def _recover(self) -> None:
         """Look again where we wrote last and could not; put back what that covered."""
-        kept = await self._journal.load(Above)
+        kept = await self._journal.load(_above)
         if kept is None:
             return
         if kept.n == self.tab.cursor.n:  # that write did not arrive, or not yet
@@ -111,9 +115,11 @@ class Log:
         self, old: dict[str, Row], new: dict[str, Row], above: Above
     ) -> tuple[dict[str, Row], dict[str, Row]]:
         """What does not stand there after a write: rows that others were pushed over."""
-        mine = {**old, **new}
+        mine, used = {**old, **new}, self.tab.layout
         found = await self._marks_below(max(1, above.next - LOOK))
-        if mine.keys() | above.rows.keys() <= set(found.values()):
+        if self.tab.layout != used:  # people moved columns before we wrote, or after
+            await self._take_back(mine, used)
+        elif mine.keys() | above.rows.keys() <= set(found.values()):
             return {}, {}
         found = await self._marks_below(1)
         there = set(found.values())
@@ -121,6 +127,17 @@ class Log:
         old = {mark: row for mark, row in old.items() if mark not in there}
         old |= {mark: above.rows[mark] for mark in gone}
         return old, {mark: row for mark, row in new.items() if mark not in there}
+
+    async def _take_back(self, mine: Collection[str], used: Layout) -> None:
+        """Blank our rows that stand below headers as they stood before."""
+        tab = self.tab
+        cells = {
+            n: dict.fromkeys(used.values())
+            for n, row in (await tab.rows([span(tab.sheet.id, 0)])).items()
+            if at(row, used[MARK]) in mine
+        }
+        if cells:
+            await tab.flush([*blocks(tab.sheet.id, cells, fresh=False)], tab.cursor)
 
     # what is there already
 
@@ -149,13 +166,9 @@ class Log:
 
     async def _marks(self) -> dict[str, set[int]]:
         """Every mark of the tab: which seqs bear a key."""
-        column = self.tab.layout[MARK]
-        rows = await self.tab.rows(
-            [span(self.tab.sheet.id, 0, None, column, column + 1)]
-        )
         found: dict[str, set[int]] = {}
-        for row in rows.values():
-            if mark := Mark.read(at(row, 0)):
+        for text in (await self._marks_below(1)).values():
+            if mark := Mark.read(text):
                 found.setdefault(mark.key, set()).add(mark.seq)
         return found
 
@@ -191,8 +204,8 @@ class Log:
 
     def _row(self, entry: Entry) -> Row:
         values = row_of(entry, self._fields, self._zone)
-        places = [self.tab.layout[name] for name in self.tab.headers]
-        return dict(zip(places, [*values, mark_of(entry).written()], strict=True))
+        told = [*values, mark_of(entry).written()]
+        return dict(zip(self.tab.headers, told, strict=True))
 
     async def _write(
         self, rows: Sequence[Row], entries: Collection[Entry], moved: int = 0
@@ -202,13 +215,14 @@ class Log:
         upto = [*cursor.upto]
         for one in entries:
             upto[one.lane] = max(upto[one.lane], one.seq)
-        mark = Mark.read(rows[-1][tab.layout[MARK]])
+        mark = Mark.read(rows[-1][MARK])
         below = replace(
             cursor, next=top + len(rows), last=mark.seq if mark else 0,
             upto=(upto[0], upto[1]), moved=cursor.moved + moved,
         )  # fmt: skip
         growth = tab.room(top + len(rows) + 1)
-        cells: list[Request] = list(block(tab.sheet.id, top, rows, fresh=True))
+        placed = [{tab.layout[name]: one for name, one in row.items()} for row in rows]
+        cells: list[Request] = list(block(tab.sheet.id, top, placed, fresh=True))
         if self._audit is not None and moved:
             cells += self._audit.moved(tab.sheet.title, moved)
         elif self._audit is not None:
@@ -220,8 +234,13 @@ class Log:
         tab.grown(growth)
 
     async def _marks_below(self, top: int) -> dict[int, Any]:
+        """The marks from a row on, below the header as it stands now."""
         tab, column = self.tab, self.tab.layout[MARK]
-        found = await tab.rows([span(tab.sheet.id, top, None, column, column + 1)])
+        marks = span(tab.sheet.id, top, None, column, column + 1)
+        found = await tab.rows([span(tab.sheet.id, 0, 1), marks])
+        tab.find_headers(found.pop(0, []))
+        if tab.layout[MARK] != column:
+            return await self._marks_below(top)
         return {n: at(row, 0) for n, row in found.items()}
 
     def _above(self, before: Mapping[int, list[Any]]) -> Above:
@@ -230,14 +249,17 @@ class Log:
         for _, line in sorted(before.items()):
             mark = at(line, self.tab.layout[MARK])
             if Mark.read(mark):
-                found[mark] = {n: at(line, n) for n in self.tab.layout.values()}
+                layout = self.tab.layout.items()
+                found[mark] = {name: at(line, column) for name, column in layout}
         return Above(self.tab.cursor.n, self.tab.cursor.next, found)
 
     def _timed(self, row: Row) -> Row:
         """A time stays one when it was read back as a number."""
         return {
-            n: Moment(one) if n in self._dated and type(one) in (int, float) else one
-            for n, one in row.items()
+            name: Moment(one)
+            if name in self._dated and type(one) in (int, float)
+            else one
+            for name, one in row.items()
         }
 
 

@@ -1,0 +1,99 @@
+"""What the sheets sink notes before it writes, and what becomes of a note that is torn."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fleetd.errors import TransientError
+from fleetd.sinks.sheets.current import Wanted
+from fleetd.sinks.sheets.journal import Journal
+from fleetd.sinks.sheets.log import Above, _above
+from fleetd.sinks.sheets.upsert import _memory
+from fleetd.world import World, inline
+from tests.sinks.test_telling_memory import ROOT
+
+WORLD = World(in_thread=inline, threads=False)
+ABOVE = Above(1, 2, {"mark": {"truck": "T-1", "seq": 7.0, "at": None}})
+MEMORY = {"key": Wanted("key", {"truck": "T-1", "seq": 7.0}, (1, 2, 3))}
+BOTH = [(ABOVE, _above), (MEMORY, _memory)]
+
+
+def journal(folder: Path) -> Journal:
+    return Journal(str(folder), "fleetd", WORLD)
+
+
+@pytest.mark.parametrize(("value", "decode"), BOTH)
+async def test_what_was_noted_is_there_after_a_start_until_it_is_dropped(
+    tmp_path, value, decode
+):
+    await journal(tmp_path).keep(value)
+
+    assert await journal(tmp_path).load(decode) == value
+    await journal(tmp_path).drop()
+    assert await journal(tmp_path).load(decode) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("value", "decode"), BOTH)
+async def test_a_note_that_is_torn_in_whatever_way_is_as_good_as_none(
+    tmp_path, value, decode
+):
+    await journal(tmp_path).keep(value)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        for body in (whole[:at], whole[:at] + b"\xff" + whole[at + 1 :]):
+            path.write_bytes(body)
+            found = await journal(tmp_path).load(decode)
+            assert found is None or type(found) is type(value)
+
+
+async def test_a_note_that_cannot_be_taken_away_is_a_later(tmp_path):
+    await journal(tmp_path).keep(ABOVE)
+    (path,) = tmp_path.iterdir()
+    path.unlink()
+    path.mkdir()
+
+    with pytest.raises(TransientError, match=tmp_path.name):
+        await journal(tmp_path).drop()
+
+
+AT_ONCE = """
+import sys
+import threading
+from pathlib import Path
+from fleetd.google import kept_in
+from fleetd.sinks.sheets.journal import loaded
+from fleetd.sinks.sheets.log import _above
+from fleetd.sinks.sheets.upsert import _memory
+
+sys.setswitchinterval(1e-6)
+note = {"metadataKey": "fleetd.cursor", "metadataValue": '{"tab":"a","sheet":1,"mode":"x"}'}
+begin, found = threading.Barrier(8), []
+
+def read():
+    begin.wait()
+    both = [loaded(Path(path), of) for path, of in zip(sys.argv[1:], (_above, _memory))]
+    found.append((*both, kept_in([note], 1)))
+
+readers = [threading.Thread(target=read) for _ in range(8)]
+for one in readers:
+    one.start()
+for one in readers:
+    one.join()
+assert all(all(one) for one in found) and len(found) == 8
+"""
+
+
+def test_tabs_that_start_at_once_read_what_they_noted_each_in_a_thread(tmp_path):
+    paths = [tmp_path / "above", tmp_path / "memory"]
+    for path, value in zip(paths, (ABOVE, MEMORY), strict=True):
+        path.write_bytes(msgspec.msgpack.encode(value))
+    for _ in range(5):
+        command = [sys.executable, "-c", AT_ONCE, *map(str, paths)]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
