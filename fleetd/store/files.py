@@ -12,12 +12,23 @@ from pathlib import Path
 
 import apsw
 
-from fleetd.errors import ConfigError, FullError, LockedError, StoreError
+from fleetd.errors import (
+    DISK_FAULTS,
+    ConfigError,
+    FullError,
+    LockedError,
+    StoreError,
+)
 
 SQLITE_AT_LEAST = (3, 51, 3)
 PAGE = 8192  # a webhook of 1 KB leaves a fifth of a 4 KiB page empty (measured)
 RESERVE = 1_000_000
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+UNWELL = DISK_FAULTS | {
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+}  # this box, not the file
 GLANCES, GLANCE_S = 10, 0.02
 NO_BALLAST = (
     "the disk is nearly full: there is no room for the reserve that lets deliveries go "
@@ -34,10 +45,11 @@ def lease(folder: Path) -> Iterator[None]:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o640)
     except OSError as bad:
-        raise ConfigError(
-            f"daemon.data: cannot use {folder}: {bad.strerror}; "
-            "create it and give it to the user that runs fleetd"
-        ) from bad
+        said = f"daemon.data: cannot use {folder}: {bad.strerror}; "
+        if bad.errno in UNWELL:
+            raise StoreError(said + "fleetd starts once that is mended") from bad
+        advice = "it has to be a folder of the user that runs fleetd"
+        raise ConfigError(said + advice) from bad
     try:
         _lock(held, folder)
         _sign(held)

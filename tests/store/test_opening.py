@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sqlite3
 from contextlib import closing
@@ -12,7 +13,7 @@ import apsw
 import pytest
 
 from fleetd.errors import ConfigError, LockedError, StoreError
-from fleetd.store.files import RESERVE, Reservation, connect, is_leased
+from fleetd.store.files import RESERVE, Reservation, connect, is_leased, lease
 from fleetd.store.opening import MARK, READS, migrate, migrations
 from tests.store.deeds import (
     ALL,
@@ -70,6 +71,24 @@ async def test_one_daemon_a_folder(autojump_clock, tmp_path, world):
         assert f"pid {os.getpid()}" in why
         assert is_leased(tmp_path)
     assert not is_leased(tmp_path)
+
+
+def test_a_box_that_is_unwell_is_no_wrong_config_or_systemd_would_not_try_again(
+    tmp_path,
+):
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, usual[1]))
+    try:
+        with pytest.raises(StoreError, match="Too many open files"), lease(tmp_path):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(ConfigError, match="has to be a folder"),
+        lease(tmp_path / "file"),
+    ):
+        pass
 
 
 async def test_a_log_from_a_future_that_cannot_be_read_is_refused_and_left_alone(
