@@ -144,7 +144,11 @@ class DayFile:
         self._fresh: list[Print] = []
         self._number, self.size, self._fd = 0, 0, -1
         make(folder, disk)
-        self._begin()
+        try:
+            self._begin()
+        except OSError:
+            self.close()
+            raise
 
     def _begin(self) -> None:
         """Open the newest file of the day, mended, on the disk, and read."""

@@ -248,6 +248,19 @@ async def test_what_cannot_even_be_taken_back_is_mended_when_it_is_opened_again(
     assert seqs_in(tmp_path) == [1, 2, 3]
 
 
+async def test_a_disk_that_stays_sick_costs_no_file_handle_a_try(tmp_path):
+    disk = BrokenDisk("fsync", 1, errno.EIO)
+    sink = archive(tmp_path, disk)
+    (tmp_path / "archive").mkdir()
+    before = handles()
+    for _ in range(20):
+        disk.left = 1
+        with pytest.raises(HeldError):
+            await sink.write(batch(entries(1)))
+
+    assert handles() == before
+
+
 async def test_a_folder_whose_disk_is_not_mounted_is_never_made_up(tmp_path):
     there = tmp_path / "mnt"
     async with opened(there) as write:
