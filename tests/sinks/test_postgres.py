@@ -285,7 +285,9 @@ async def test_postgis_that_comes_later_gives_points_from_then_on(postgres):
     assert [row["geog"] is None for row in place.rows()] == [True, True, False]
 
 
-@pytest.mark.parametrize("name", ["Größe Nord-1", "select", "fleetd$x"])
+@pytest.mark.parametrize(
+    "name", ["Größe Nord-1", "select", "fleetd$x", "Größe" + "ß" * 28]
+)
 async def test_any_name_will_do_for_a_schema(postgres, name):
     place = Place(postgres, PLAIN, schema=name)
     await place.write(entries(1))
@@ -418,6 +420,7 @@ async def test_the_check_says_what_is_there_and_makes_nothing(place):
         ({"schema": "pg_mine"}, "schema"),
         ({"schema": ""}, "schema"),
         ({"schema": "x" * 64}, "schema"),
+        ({"schema": "Größe" + "ß" * 29}, "63 bytes"),
         ({"timeout": 0.5}, "timeout"),
         ({"timeout": 26.0}, "timeout"),
     ],

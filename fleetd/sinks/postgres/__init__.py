@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from fleetd.sinks.postgres.link import Link
 
 EXTRA = "pip install 'fleetd[postgres]'"
-SCHEMA = re.compile(r"[^\W\d][\w$ -]{0,62}")
+SCHEMA = re.compile(r"[^\W\d][\w$ -]*")
+LONGEST = 63
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,8 +56,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not is_installed():
             raise ValueError(f"kind: postgres needs an extra: {EXTRA}")
-        if not SCHEMA.fullmatch(self.schema) or self.schema.startswith("pg_"):
-            raise ValueError("schema: takes a name of up to 63 letters, digits and _")
+        name = self.schema  # the server cuts what is longer, and then it is not found
+        if not SCHEMA.fullmatch(name) or len(name.encode()) > LONGEST:
+            raise ValueError("schema: takes up to 63 bytes of letters, digits and _")
+        if name.startswith("pg_"):
+            raise ValueError("schema: names that begin with pg_ are the server's own")
         if not 1 <= self.timeout <= 25:
             raise ValueError('timeout: between "1s" and "25s"')
 
