@@ -168,6 +168,11 @@ CHUNKS = [
         CHUNKED + b"80000\r\n" + b"x" * 0x80000 + b"\r\n80001\r\n",
         413,
     ),
+    Case(
+        "a chunk extension without end",
+        CHUNKED + b"2;" + b"x" * 5000 + b"\r\n{}\r\n0\r\n\r\n",
+        400,
+    ),
     Case("a bare LF after a chunk size", CHUNKED + b"2\n{}\r\n0\r\n\r\n", 400),
     Case("a bare LF in an extension", CHUNKED + b"2;a\nb\r\n{}\r\n0\r\n\r\n", 400),
     Case("a bare CR in an extension", CHUNKED + b"2;a\rb\r\n{}\r\n0\r\n\r\n", 400),

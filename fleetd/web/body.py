@@ -12,6 +12,7 @@ from fleetd.web.messages import RefusedError
 CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*+)?")
 TRAILER: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+")
 LONGEST_LINE: Final = 1024
+TOO_LONG: Final = "a line between chunks is too long"
 MOST_TRAILERS: Final = 32
 STEP: Final = 1 << 16
 GZIP: Final = 31
@@ -153,8 +154,10 @@ async def _line(source: Source) -> bytes:
         if b"\n" in rest or b"\r" in rest[:-1]:
             raise RefusedError(400, "lines must end in CR LF")
         if len(rest) > LONGEST_LINE:
-            raise RefusedError(400, "a line between chunks is too long")
+            raise RefusedError(400, TOO_LONG)
         await source.more()
+    if end - source.at > LONGEST_LINE:
+        raise RefusedError(400, TOO_LONG)
     line = source.buffer[source.at : end]
     source.at = end + 2
     return line
