@@ -327,18 +327,15 @@ def event(
     detail = storable(record, secrets)
     ident = reading.ident(found.get("id"))
     yield Other(
-        id=ident if ident and len(ident) <= LONGEST_ID else print_of(detail),
+        id=ident
+        if ident and len(ident) <= LONGEST_ID
+        else reading.print_of_all(detail),
         at=reading.as_moment(found.get("at")),
         vehicle=reading.ident(found.get("vehicle")),
         type=reading.ident(found.get("type")),
         text=reading.ident(found.get("text")),
         detail=detail,
     )
-
-
-def print_of(detail: dict[str, Any]) -> str:
-    """An id made of what a record says, whatever the order and the blanks."""
-    return reading.print_of(msgspec.json.encode(detail, order="deterministic"))
 
 
 def pick(value: Any, steps: Steps) -> Any:

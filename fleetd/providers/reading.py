@@ -315,3 +315,8 @@ def snake(name: str) -> str:
 def print_of(body: bytes) -> str:
     """An id for what has none: a hash of its bytes."""
     return hashlib.blake2b(body, digest_size=16).hexdigest()
+
+
+def print_of_all(told: Wire) -> str:
+    """The same of what a record says, whatever its blanks and the order of its keys."""
+    return print_of(msgspec.json.encode(told, order="deterministic"))

@@ -571,6 +571,16 @@ def test_unknown_actions_on_one_id_are_told_apart():
     assert one({"action": "new", "payload": {"vehicle": UNIT}}).vehicle == "2060101"
 
 
+def test_what_has_no_id_is_the_same_however_the_delivery_log_writes_it():
+    pushed = b'{"action":"tire_event_created","psi":{"left":90,"right":20}}'
+    logged = b'{"psi": {"right": 20, "left": 90}, "action": "tire_event_created"}'
+    (first,), (again,) = (
+        list(PROVIDER.normalize["records"](body)) for body in (pushed, logged)
+    )
+
+    assert (first.id, tag_of(first)) == (again.id, tag_of(again))
+
+
 def test_the_delivery_logs_secret_is_in_no_event():
     found = one(
         {

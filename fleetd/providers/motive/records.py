@@ -45,7 +45,7 @@ from fleetd.providers.reading import (
     near,
     number,
     objects,
-    print_of,
+    print_of_all,
     rest,
     snake,
     texts,
@@ -66,7 +66,7 @@ def record(body: bytes) -> Iterator[AnyEvent]:
     if action.startswith("vehicle_location_"):
         yield lenient(told)
     else:
-        yield reader_of(action)(told, print_of(body))
+        yield reader_of(action)(told, print_of_all(told))  # the log writes it anew
 
 
 def reader_of(action: str) -> Reader:
