@@ -463,6 +463,30 @@ async def test_a_digest_outlives_a_restart(autojump_clock, tmp_path, far):
         assert house.store.recall("sink:ops") == {}
 
 
+@pytest.mark.parametrize("event", [fix, crash])
+async def test_a_digest_says_whether_alarms_are_among_them_after_a_restart_too(
+    autojump_clock, tmp_path, far, event
+):
+    seen: list[bool] = []
+
+    @asynccontextmanager
+    async def opened(config, world, place):
+        async def write(batch):
+            seen.append(batch.urgent)
+            return Receipt(200)
+
+        yield write
+
+    async with house_in(tmp_path, far) as house:
+        await house.append(event(1, at=MORNING - timedelta(days=2)))
+        async with house.run(bell([], down=lambda: True), notifies=True):
+            await house.until(lambda: house.counts() == {"skipped": 1})
+        async with house.run(Sink(config=Config, open=opened), notifies=True):
+            await house.until(lambda: bool(seen))
+
+    assert seen == [event is crash]
+
+
 async def test_a_digest_is_not_sent_to_what_no_longer_notifies(
     autojump_clock, tmp_path, far
 ):

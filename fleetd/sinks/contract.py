@@ -18,8 +18,9 @@ class Batch(Struct, frozen=True):
     `key` is the same for every repeat of the same entries: hash(sink, generation, ids).
     `lines` are the entries as printed, where the sink bounds its batches by bytes.
     `digest` is set for a sink that notifies: a text to send in place of entries, which
-    are too old to ring for one by one. `log` names the log that counts their seqs.
-    `in_place` is a replay that goes where live events went: what is there stays one.
+    are too old to ring for one by one, `urgent` where alarms are among them. `log` names
+    the log that counts their seqs. `in_place` is a replay that goes where live events
+    went: what is there stays one.
     """
 
     entries: Sequence[Entry]
@@ -27,6 +28,7 @@ class Batch(Struct, frozen=True):
     generation: int = 0
     lines: Sequence[bytes] = ()
     digest: str = ""
+    urgent: bool = False
     log: str = ""
     in_place: bool = False
 

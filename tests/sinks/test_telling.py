@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fleetd import event as events
 from fleetd.config import Seconds
 from fleetd.event import Entry, lane_of, millis
-from fleetd.sinks.contract import Receipt
+from fleetd.sinks.contract import Batch, Receipt
 from fleetd.sinks.telling import Hours, Manners, Teller
 from fleetd.sinks.telling import memory as kept
 from fleetd.when import Zone
@@ -139,6 +139,18 @@ async def test_the_same_again_of_one_vehicle_is_counted_out_for_as_long_as_it_sa
     assert (await told(one, brake(5)))[0] == "Harsh brake · v1"
 
 
+async def test_another_thing_of_one_kind_is_no_repeat_of_it(clock):
+    """Two things to mend are two, whatever both are called; a number more is the same."""
+    one = teller(clock, repeat=Seconds(900))
+
+    def issue(seq: int, text: str) -> Entry:
+        return entry(seq, events.Maintenance(id=f"m{seq}", type="issue", text=text))
+
+    assert (await told(one, issue(1, "Brake pads, 3 mm left")))[1] == {}
+    assert (await told(one, issue(2, "Tail lamp broken")))[1] == {}
+    assert (await told(one, issue(3, "Brake pads, 2 mm left")))[1] == {3: "cooldown"}
+
+
 async def test_what_comes_together_is_told_together_and_not_held_back(clock):
     one = teller(clock, repeat=Seconds(900))
 
@@ -195,6 +207,28 @@ async def test_quiet_hours_are_those_of_its_own_zone_and_are_summed_up_after_the
     assert choice.message.rows[-1].text == "3 events: 2 harsh brake, 1 fault P0420"
     await one.done(given, choice, Receipt(200))
     assert one.choose(batch([brake(5)])).message.rows[-1].name != "In quiet hours"
+
+
+async def test_a_digest_in_quiet_hours_waits_for_the_first_message_after_them(clock):
+    one = teller(clock, quiet=Hours.read("11:00-13:00", Path()))
+    late = Batch((), "k", digest="3 events from 20 Nov while offline: 3 fault")
+
+    choice = one.choose(late)
+    assert choice.message is None
+    await one.done(late, choice)
+    alarms = Batch(
+        (), "k", digest="1 event from 20 Nov while offline: 1 crash", urgent=True
+    )
+    assert one.choose(alarms).message is not None
+    clock.pass_(hours=2)
+    assert one.choose(late).message.title.startswith("3 events from 20 Nov")
+    given = batch([brake(1)])
+    choice = one.choose(given)
+    assert [row.text for row in choice.message.rows if row.name == "Late"] == [
+        late.digest
+    ]
+    await one.done(given, choice, Receipt(200))
+    assert not one.memory.hushed
 
 
 async def test_a_replay_was_asked_for_and_rings_at_any_hour(clock):

@@ -60,6 +60,7 @@ class Choice(Struct, frozen=True):
     key: str = ""
     thread: str = ""
     sums_up: bool = False  # what quiet hours kept back
+    kept: str = ""  # a digest that they keep back
 
 
 Say = Callable[[Choice, Message, Batch], Awaitable[tuple[Receipt, str]]]
@@ -95,6 +96,8 @@ class Teller:
 
     def choose(self, batch: Batch) -> Choice:
         """The one message to send now, and what becomes of the batch's other entries."""
+        if batch.digest and not batch.urgent and self._is_quiet():
+            return Choice(None, kept=batch.digest)
         if batch.digest:
             return Choice(digest(batch.digest), key=batch.key)
         known = set(self.memory.told.get(walk_of(batch), ()))
@@ -129,9 +132,9 @@ class Teller:
         if not new:
             return Choice(None, skipped=skipped)
         hushed = self.memory.hushed
-        tell = bool(hushed.count) and not batch.generation and not self._is_quiet()
-        more = [Row("In quiet hours", tally(hushed.count, hushed.labels))]
-        said = message(new, self._zone, self._manners.templates, more if tell else ())
+        tell = bool(hushed) and not batch.generation and not self._is_quiet()
+        more = summed(hushed) if tell else ()
+        said = message(new, self._zone, self._manners.templates, more)
         threads = {thing(one) for one in new}
         thread = threads.pop() if len(threads) == 1 else ""
         key = key_of(batch.generation, new)
@@ -214,7 +217,7 @@ class Teller:
         """Whether there is anything new to know."""
         memory, now = self.memory, millis(self._world.now())
         quiet = {seq for seq, why in choice.skipped.items() if why == "quiet"}
-        if not choice.entries and not quiet:
+        if not choice.entries and not quiet and not choice.kept:
             return False
         memory.tell(walk_of(batch), choice.entries)
         if batch.generation:
@@ -225,4 +228,12 @@ class Teller:
         if choice.sums_up:
             memory.hushed = Hushed(upto=memory.hushed.upto)
         memory.hush(one for one in batch.entries if one.seq in quiet)
+        if choice.kept:
+            memory.hushed.wait(choice.kept)
         return True
+
+
+def summed(hushed: Hushed) -> list[Row]:
+    """What quiet hours kept back, for the first message after them."""
+    rows = [Row("In quiet hours", tally(hushed.count, hushed.labels))]
+    return [*(rows if hushed.count else ()), *(Row("Late", one) for one in hushed.late)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,14 +12,16 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from fleetd.event import Entry, Event
+from fleetd.event import Detail, Entry, Event
 from fleetd.sinks.contract import Batch
 from fleetd.sinks.wording import is_over, what
 
 KEPT_MS = 7 * 86_400_000  # how long a message may still be edited
 MOST_THINGS, MOST_RUNG, MOST_TOLD, MOST_LABELS = 2000, 10_000, 5000, 64
+MOST_LATE = 50  # digests of one night
 MOST_PASSES = 8  # live lanes and replays whose last messages are known
 LARGEST = 4 << 20
+NUMBER = re.compile(r"[0-9]+")
 
 
 class Mark(Struct, array_like=True):
@@ -36,6 +39,14 @@ class Hushed(Struct):
     count: int = 0
     upto: int = 0
     labels: dict[str, int] = field(default_factory=dict)
+    late: list[str] = field(default_factory=list)  # digests
+
+    def __bool__(self) -> bool:
+        return bool(self.count or self.late)
+
+    def wait(self, digest: str) -> None:
+        """Keep this one back as well."""
+        self.late = [*self.late, digest][-MOST_LATE:]
 
 
 class Memory(Struct):
@@ -135,6 +146,8 @@ def subject(entry: Entry) -> str:
         getattr(event, name, None)
         for name in ("type", "code", "rule", "place", "status", "asset")
     ]
+    if isinstance(event, Detail):  # their words say what it is: its numbers may change
+        told.append(NUMBER.sub("", event.text or ""))
     whose = event.vehicle or event.number or event.driver
     return hashed(event.kind, entry.source, whose, is_over(event), *told)
 

@@ -17,7 +17,7 @@ from fleetd.sinks.contract import Batch, Receipt, Write
 from fleetd.store import Attempt, Burial, Store
 from fleetd.store.dead import crowded
 from fleetd.tasks.deliver.digest import Digest
-from fleetd.tasks.deliver.keys import digest_of, key_of
+from fleetd.tasks.deliver.keys import key_of
 from fleetd.tasks.deliver.plan import PATIENCE, Plan
 from fleetd.tasks.deliver.standing import Standing, Watcher
 from fleetd.tasks.deliver.stream import Pick, Stream, pass_by
@@ -235,11 +235,10 @@ class Courier:
 
     async def _send_digest(self) -> None:
         """One text for all that was too old to send; the ledger has it as skipped."""
-        text = self._digest.text()
+        batch = self._digest.batch(self.name)
         self._tokens.take(trio.current_time())
         with trio.CancelScope(shield=True):
-            key = digest_of(f"{self.name}\n{text}")
-            verdict = await self._hand_over(Batch((), key, digest=text))
+            verdict = await self._hand_over(batch)
             now = trio.current_time()
             if isinstance(verdict, HeldError):
                 self._standing.hold(str(verdict), now)
@@ -250,7 +249,7 @@ class Courier:
                 self._digest.told(now)
             await self._standing.remember()
         word = WORDS[type(verdict)]
-        logger.info("digest_sent", sink=self.name, verdict=word, text=text)
+        logger.info("digest_sent", sink=self.name, verdict=word, text=batch.digest)
 
     # what an answer means
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from fleetd.event import SAFETY, Entry, millis, moment_of
 from fleetd.pace import Backoff
+from fleetd.sinks.contract import Batch
+from fleetd.tasks.deliver.keys import digest_of
 from fleetd.world import World
 
 SAFETY_AGE = 86_400.0
@@ -30,6 +32,7 @@ class Digest:
         self._world = world
         self._backoff = Backoff(world.chance)
         self.due_at = 0.0
+        self.urgent = False  # whether alarms are among them
         self.count = self._first_ms = self._last_ms = 0
         self._labels: Counter[str] = Counter()
 
@@ -53,9 +56,16 @@ class Digest:
             self._first_ms = min(self._first_ms or at, at)
             self._last_ms = max(self._last_ms, at)
             self.count += 1
+            self.urgent = self.urgent or entry.lane == SAFETY
             label = getattr(entry.event, "type", None) or entry.kind
             if label in self._labels or len(self._labels) < LABELS:
                 self._labels[label] += 1
+
+    def batch(self, sink: str) -> Batch:
+        """What to hand to the sink."""
+        text = self.text()
+        key = digest_of(f"{sink}\n{text}")
+        return Batch((), key, digest=text, urgent=self.urgent)
 
     def text(self) -> str:
         """`1 204 events from 12-18 Nov while offline: 3 crash, 2 sos, 900 position`."""
@@ -73,6 +83,7 @@ class Digest:
     def told(self, now: float) -> None:
         """It was sent: the next begins."""
         self.count = self._first_ms = self._last_ms = 0
+        self.urgent = False
         self._labels.clear()
         self._backoff.succeeded()
         self.due_at = now + APART
@@ -91,7 +102,10 @@ class Digest:
         if not self.count:
             return None
         span_ms = [self._first_ms, self._last_ms]
-        return {"count": self.count, "span_ms": span_ms, "labels": dict(self._labels)}
+        return {
+            "count": self.count, "span_ms": span_ms, "labels": dict(self._labels),
+            "urgent": self.urgent,
+        }  # fmt: skip
 
     def with_(self, entries: Sequence[Entry]) -> dict[str, Any] | None:
         """What is to be kept once these are passed as well."""
@@ -105,6 +119,7 @@ class Digest:
         self.count = kept["count"]
         self._first_ms, self._last_ms = kept["span_ms"]
         self._labels = Counter(kept["labels"])
+        self.urgent = kept.get("urgent", False)
 
 
 RARE = ("crash", "sos", "panic", "rollover")
