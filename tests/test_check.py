@@ -223,7 +223,18 @@ def test_certificates_are_opened(tmp_path):
 def test_a_data_folder_that_is_a_file_is_an_error(tmp_path):
     (tmp_path / "d").write_text("")
 
-    assert "is not a folder" in verdict_on(file(tmp_path, LEAST + DEMO + HUB)).errors[0]
+    (error,) = verdict_on(file(tmp_path, LEAST + DEMO + HUB)).errors
+    assert re.search(r"fleetd\.toml:2: daemon\.data: .* is not a folder", error)
+
+
+async def test_a_folder_of_somebody_elses_says_so_in_words():
+    async def refused(_table: object, _world: object) -> str:
+        raise PermissionError(13, "Permission denied", "/srv/lake")
+
+    found = await _live.patiently("sinks.lake", refused, None, None)
+
+    assert found.said.startswith("/srv/lake: Permission denied for this user")
+    assert not found.ok
 
 
 def test_json_is_one_document_also_when_the_file_is_wrong(tmp_path, capsys):

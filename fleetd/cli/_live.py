@@ -84,6 +84,9 @@ async def patiently(name: str, call: Any, table: Any, world: World) -> Finding:
     with trio.move_on_after(PATIENCE):
         try:
             return Finding(name, ok=True, said=await call(table, world))
+        except PermissionError as bad:
+            why = f"{bad.filename}: {bad.strerror} for this user; ask as fleetd's own"
+            return Finding(name, ok=False, said=why)
         except (FleetdError, httpx.HTTPError, OSError) as bad:
             why = str(bad) or type(bad).__name__
             return Finding(name, ok=False, said=MASK.mask(why))

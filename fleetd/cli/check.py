@@ -91,7 +91,9 @@ def judge(house: House, world: World) -> Verdict:
         errors += str(bad).splitlines()
     errors += proxies(house, world)
     for why, passes in [*certificates(house), *data_folder(house.daemon.data)]:
-        (notes if passes else errors).append(why)
+        (notes if passes else errors).append(
+            why if passes else config.placed(house, why)
+        )
     return Verdict(
         file=str(house.path),
         ok=not errors,
