@@ -8,6 +8,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
+from fleetd.cli.replay import once
 from fleetd.errors import UsageError
 from fleetd.store import SinkPlace
 from fleetd.taking import Taking
@@ -209,6 +210,7 @@ async def test_a_window_past_what_is_kept_fails_and_says_what_would_fetch_it(
         ({"since": "1h"}, False),
         ({"seq": "7:11"}, True),
         ({"seq": "2:11", "kind": "safety"}, True),
+        ({"last": 9}, True),  # fewer are there, and no window was asked for
     ],
 )
 async def test_a_part_of_an_hour_that_is_gone_is_missed_where_it_was_asked_for(
@@ -219,6 +221,9 @@ async def test_a_part_of_an_hour_that_is_gone_is_missed_where_it_was_asked_for(
         here.store.log.db.execute("DELETE FROM events WHERE seq BETWEEN 2 AND 6")
 
         said = await here.say("replay", sink="ops", dry_run=True, **window)
+        if is_there:
+            agreed = once({"sink": "ops", **window}, said.json)
+            assert (await here.do("replay", **agreed))["count"] == said.json["count"]
 
     assert said.status == (200 if is_there else 400)
     assert ("no longer kept" in said.json.get("error", "")) is not is_there

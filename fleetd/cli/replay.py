@@ -53,15 +53,15 @@ def main(chosen: argparse.Namespace) -> int:
     if not chosen.dry_run and plan["count"]:
         if plan["asks"] and not _show.agreed(question(plan), yes=chosen.yes):
             return 1
-        span = (
-            f"{plan['first']}:{plan['last']}"  # what was agreed to, not what came since
-        )
-        once = {
-            key: values[key] for key in values if key not in {"since", "until", "last"}
-        }
-        plan = daemon.post("replay", **{**once, "seq": span}, yes=True)
+        plan = daemon.post("replay", **once(values, plan), yes=True)
     tell(plan, as_json=chosen.json)
     return 0
+
+
+def once(values: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
+    """What was agreed to, not what came since; the last so many stay no more than that."""
+    kept = {key: values[key] for key in values if key not in {"since", "until"}}
+    return {**kept, "seq": f"{plan['first']}:{plan['last']}"}
 
 
 def tell(plan: dict[str, object], *, as_json: bool) -> None:
