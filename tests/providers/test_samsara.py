@@ -243,6 +243,13 @@ def test_the_one_condition_of_a_panic_alert_may_come_without_a_list():
     assert (found.type, found.vehicle, lane_of(found)) == ("panic", UNIT["id"], SAFETY)
 
 
+@pytest.mark.parametrize("name", ["Alert", "AlertIncidentUpdated"])
+def test_an_incident_is_one_by_its_conditions_under_whatever_name(name):
+    found = one(incident({"panicButton": BOTH}) | {"eventType": name})
+
+    assert (found.type, lane_of(found)) == ("panic", SAFETY)
+
+
 def test_a_panic_button_among_several_conditions_decides_what_the_incident_is():
     conditions = [
         {"triggerId": 1014, "details": {"insideGeofence": {"vehicle": UNIT}}},

@@ -28,6 +28,7 @@ from fleetd.providers.reading import (
     inner,
     loads,
     moment,
+    objects,
     print_of,
     rest,
     short,
@@ -141,13 +142,13 @@ def webhook(body: bytes) -> Iterator[AnyEvent]:
     told = loads(body, SECRETS)
     named = words(told, "eventId") or print_of(body)
     kind = words(told, "eventType")
-    older = inner(told, "event")
-    newer = inner(told, "data") or (not older and {"data", "eventTime"} & told.keys())
+    data, older = inner(told, "data"), inner(told, "event")
+    newer = data or (not older and {"data", "eventTime"} & told.keys())
     if not newer and ("alertConditionId" in older or snake(kind or "") == "alert"):
         yield first_generation(told, named)
     elif kind is None:
         raise PayloadError("eventType is missing")
-    elif snake(kind) == "alert_incident":
+    elif snake(kind) == "alert_incident" or objects(data, "conditions"):
         yield incident(told, named)
     else:
         yield event(told, snake(kind), named)
