@@ -54,17 +54,13 @@ def test_promtool_finds_nothing_wrong_with_the_alerts():
 
 
 def test_an_alert_fires_when_a_sink_has_held_for_days(tmp_path):
-    """One rule through promtool's own machine, so that the expressions are not only spelled right."""
-    promtool = shutil.which("promtool")
-    assert promtool
-    (tmp_path / "test.yml").write_text(
-        f"""
-rule_files: [{ALERTS}]
-evaluation_interval: 5m
-tests:
+    """Rules through promtool's own machine, so that they are not only spelled right."""
+    played(
+        tmp_path,
+        """
   - interval: 5m
     input_series:
-      - series: 'fleetd_oldest_waiting_seconds{{sink="ops"}}'
+      - series: 'fleetd_oldest_waiting_seconds{sink="ops"}'
         values: '0+300x4800'
     alert_rule_test:
       - eval_time: 200h
@@ -73,11 +69,39 @@ tests:
       - eval_time: 300h
         alertname: FleetdSinkHeldForDays
         exp_alerts:
-          - exp_labels: {{sink: ops, severity: page}}
+          - exp_labels: {sink: ops, severity: page}
             exp_annotations:
               summary: ops has not taken its oldest event for 12d 12h 0m 0s
               description: Beyond its `hold` (14d by itself) the oldest may be skipped to make room.
-"""
+""",
+    )
+
+
+def test_dead_letters_that_come_alert_and_those_that_go_do_not(tmp_path):
+    played(
+        tmp_path,
+        """
+  - interval: 5m
+    input_series:
+      - series: 'fleetd_dead_letters{name="ops"}'
+        values: '100+0x24 50+0x24 62+0x12'
+    promql_expr_test:
+      - expr: count(ALERTS{alertname="FleetdDeadLetters"}) or vector(0)
+        eval_time: 150m
+        exp_samples: [{value: 0}]
+      - expr: count(ALERTS{alertname="FleetdDeadLetters"}) or vector(0)
+        eval_time: 300m
+        exp_samples: [{value: 1}]
+""",
+    )
+
+
+def played(tmp_path: Path, tests: str) -> None:
+    """Have promtool play the rules over what was measured."""
+    promtool = shutil.which("promtool")
+    assert promtool
+    (tmp_path / "test.yml").write_text(
+        f"rule_files: [{ALERTS}]\nevaluation_interval: 5m\ntests:{tests}"
     )
     done = subprocess.run(
         [promtool, "test", "rules", tmp_path / "test.yml"],
