@@ -8,7 +8,7 @@ import pytest
 
 from fleetd.cli.why import said
 from fleetd.event import Position
-from fleetd.store import SinkPlace
+from fleetd.store import Burial, SinkPlace
 from fleetd.store.look import Entry
 from fleetd.store.trail import FASTEST_MPH, Trail, miles, quality
 from fleetd.taking import Taking
@@ -46,6 +46,41 @@ async def test_it_tells_the_last_fix_and_what_became_of_the_rest(
     line = " · ".join(said(unit, "today"))
     assert "filtered no_fix" in line
     assert "today 4 stored" in line
+
+
+async def test_a_vehicle_of_which_only_the_id_was_told_is_answered_for(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        await put(here.store, driven(1), driven(2, vehicle="v10"))
+        await put(here.store, driven(3, vehicle="v3", latitude=0, longitude=0))
+        (unit,) = (await here.ask("/api/why", vehicle="v1"))["units"]
+        (lost,) = (await here.ask("/api/why", vehicle="v3"))["units"]
+        other = await here.port("/api/why", query="vehicle=v1&source=south")
+
+    assert (unit["id"], unit["stored"]) == ("v1", 1)
+    assert (lost["stored"], lost["counted_out"]) == (0, {"no_fix": 1})
+    assert "no source has told of a vehicle 'v1'" in other.json["error"]
+
+
+async def test_what_sinks_refused_of_it_is_told_and_no_other_vehicles_dead(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        await put(here.store, truck("T-1"), driven(1), driven(2, vehicle="v10"))
+        await put(here.store, b'bad {"vehicle":"v10","near":"my-v1"}')
+        await put(here.store, b'bad {"vehicle":"v1"}', source="south")
+        await put(here.store, b'bad {"vehicle":"v1"}')
+        read = await here.store.next_batch("ops", 0, limit=100)
+        buried = [Burial(one, "it is odd", 422) for one in read.entries]
+        assert await here.store.advance(read, buried=buried)
+        (unit,) = (await here.ask("/api/why", vehicle="T-1"))["units"]
+
+    refused = [one.seq for one in read.entries if one.event.vehicle == "v1"]
+    assert [one["name"] for one in unit["dead"]] == ["north"] + ["ops"] * len(refused)
+    assert unit["dead_records"] == 1
+    assert unit["sinks"]["ops"]["dead"] == refused
+    assert f"{len(refused)} dead (seq {refused[0]})" in " · ".join(said(unit, "today"))
 
 
 async def test_a_sink_that_does_not_take_it_says_why(tmp_path, world, autojump_clock):

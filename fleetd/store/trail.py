@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import asin, cos, radians, sin, sqrt
 from statistics import median
 
@@ -13,9 +14,10 @@ from msgspec import Struct
 
 from fleetd.event import CODES, COLUMNS, Entry, Position, row_of
 from fleetd.store import stats
-from fleetd.store.dead import Letter
+from fleetd.store.dead import COLUMNS as LETTER
+from fleetd.store.dead import FROM, Letter
 from fleetd.store.look import COLUMNS as ROW
-from fleetd.store.look import entry_of, source_names
+from fleetd.store.look import ONE, entry_of, source_names
 from fleetd.store.totals import HOUR_MS
 
 MOST = 1_000_000  # rows of the log that one question goes through
@@ -35,11 +37,20 @@ FILTERED = (
     "SELECT outcome, why, count(*) FROM asides WHERE source = ? AND hour >= ?"
     " AND vehicle = ? GROUP BY 1, 2"
 )
-DEAD = (
-    "SELECT d.id, n.side, n.name, d.scope, d.hour, d.at_ms, d.seq, d.kind, d.feed, d.why,"
-    " d.status, d.answer, length(d.body) FROM dead d JOIN names n ON n.id = d.scope"
-    " WHERE d.hour >= ? AND instr(d.body, CAST(? AS BLOB)) > 0 ORDER BY d.id LIMIT 100"
+DEAD_RECORDS = (
+    f"SELECT {LETTER}, d.body {FROM} WHERE d.hour >= ? AND d.scope = ?"
+    " AND d.seq IS NULL AND instr(d.body, CAST(? AS BLOB)) > 0 ORDER BY d.id"
 )
+DEAD_EVENTS = (
+    f"SELECT {LETTER} {FROM} JOIN events e ON e.seq = d.seq WHERE d.hour >= ?"
+    " AND e.source = ? AND instr(e.body, CAST(? AS BLOB)) > 0 ORDER BY d.id"
+)
+SPOKE = (
+    f"SELECT {ROW} FROM events WHERE seq > ? AND instr(body, CAST(? AS BLOB)) > 0"
+    " ORDER BY seq DESC LIMIT 50"
+)
+COUNTED_OUT = "SELECT DISTINCT source FROM asides WHERE vehicle = ?"
+MOST_DEAD = 100
 
 
 class Quality(Struct, frozen=True):
@@ -79,14 +90,14 @@ def trail(db: apsw.Connection, source: str, vehicle: str, since_ms: int) -> Trai
     asked = (number, since_ms // HOUR_MS, vehicle)
     for outcome, why, n in db.execute(FILTERED, asked):
         out[why if outcome == "filtered" else outcome] += n
-    letters = db.execute(DEAD, (since_ms // HOUR_MS, vehicle))
+    letters = _letters(db, names, (since_ms // HOUR_MS, number, vehicle))
     return Trail(
         entries,
         _last_fix(
             db, names, (newest, newest - MOST, CODES["position"], number, vehicle)
         ),
         dict(out),
-        tuple(Letter(*row) for row in letters),
+        tuple(islice(letters, MOST_DEAD)),
         low == 0 or low > newest - MOST,
     )
 
@@ -99,6 +110,30 @@ def _last_fix(
     dated = [one for one in found if "clock_suspect" not in one.event.flags]
     return max(dated or found, key=lambda one: (one.event.at is not None, one.event.at),
                default=None)  # fmt: skip
+
+
+def _letters(
+    db: apsw.Connection, names: dict[int, tuple[str, str]], asked: tuple[int, int, str]
+) -> Iterator[Letter]:
+    """Records that hold its id as a word of its own, and events of it that sinks refused."""
+    whole = rb"(?<![\w.-])%b(?![\w.-])" % re.escape(asked[-1].encode())
+    for *row, body in db.execute(DEAD_RECORDS, asked):
+        if re.search(whole, body):
+            yield Letter(*row)
+    for row in db.execute(DEAD_EVENTS, asked):
+        letter = Letter(*row)
+        if any(_of(db.execute(ONE, (letter.seq,)), names, asked[-1])):
+            yield letter
+
+
+def tellers(db: apsw.Connection, vehicle: str) -> list[str]:
+    """The sources that told lately of a vehicle of this id, also one without any name."""
+    names = source_names(db)
+    newest = int(db.execute("SELECT newest_seq FROM log").get)
+    rows = db.execute(SPOKE, (newest - MOST, vehicle))
+    told = {one.source for one in _of(rows, names, vehicle)}
+    told |= {names[n][0] for (n,) in db.execute(COUNTED_OUT, (vehicle,)) if n in names}
+    return sorted(told)
 
 
 def _of(

@@ -15,7 +15,7 @@ from fleetd.event import Entry, line_of, millis, stamp
 from fleetd.store import stats, units
 from fleetd.store.look import Filter, same, source_names
 from fleetd.store.places import PLACES, taking_in
-from fleetd.store.trail import Trail, quality, trail
+from fleetd.store.trail import Trail, quality, tellers, trail
 from fleetd.store.units import Unit
 from fleetd.taking import Taking, matches
 from fleetd.tasks.report.asked import Asked
@@ -62,6 +62,9 @@ def meant(asked: Asked, db: apsw.Connection, typed: str) -> list[Unit]:
     narrow = units.narrowed(db, Filter(vehicle=typed, sources=sources))
     every = [one for one in units.units(db) if not sources or one.source in sources]
     found = [one for one in every if (one.source, one.id) in (narrow.units or ())]
+    if not found:  # it may have told no name, and nobody else of it
+        told = tellers(db, typed)
+        found = [Unit(one, typed) for one in told if not sources or one in sources]
     if found:
         return found
     names = sorted({name for one in every for name in (one.number, one.id) if name})
