@@ -11,9 +11,16 @@ import trio
 
 from fleetd.errors import StoreError
 from fleetd.event import millis
-from fleetd.store.files import NO_BALLAST, Reservation, Space, asides, lease
+from fleetd.store.files import (
+    NO_BALLAST,
+    Reservation,
+    Space,
+    asides,
+    lease,
+    write_down,
+)
 from fleetd.store.moves import Rules
-from fleetd.store.opening import UNREADABLE, open_log, replace
+from fleetd.store.opening import MARK, UNREADABLE, open_log
 from fleetd.store.store import Store
 from fleetd.world import World
 
@@ -50,7 +57,7 @@ def _opened(folder: Path, world: World, rules: Rules) -> Store:
     try:
         store = _loaded(folder, space, rules, world)
     except UNREADABLE as bad:
-        replace(folder, f"{type(bad).__name__}: {bad}")
+        write_down(folder / MARK, f"{type(bad).__name__}: {bad}")
         store = _loaded(folder, space, rules, world)
     store.aside = asides(folder)
     if not space.fill_ballast():

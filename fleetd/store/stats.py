@@ -143,8 +143,16 @@ def snapshot(db: apsw.Connection) -> Snapshot:
         Sums(list(db.execute(SUMS))),
         {(source, feed): ms for source, feed, _, ms in db.execute(BOOKMARKS)},
         {(sink, lane): (seq, n) for sink, lane, seq, n in db.execute(CURSORS)},
-        dict(db.execute(UNVERIFIED)),
+        unverified(db),
     )  # fmt: skip
+
+
+def unverified(db: apsw.Connection) -> dict[int, int]:
+    """How many bodies of each source are kept as unverified, where that can be read."""
+    found: dict[int, int] = {}
+    with suppress(*DAMAGE):
+        found.update(db.execute(UNVERIFIED))
+    return found
 
 
 def created(db: apsw.Connection) -> int:
@@ -204,11 +212,15 @@ def longest_silence(db: apsw.Connection, source: int, since_ms: int) -> int | No
 
 
 def first_after(db: apsw.Connection, seq: int, lane: int) -> tuple[int, int] | None:
-    """The first event of a lane beyond `seq`: its seq and arrival; a bounded look."""
-    if lane == 1:
-        found = db.execute(NEXT_SAFETY, (seq,)).get
-    else:
-        found = db.execute(NEXT_OF_LANE, (seq, lane)).get
+    """The first event of a lane beyond `seq`: its seq and arrival; a bounded look.
+
+    Where a damaged page is in the way it is the next seq, and nothing is said of when.
+    """
+    query, row = (NEXT_SAFETY, (seq,)) if lane == 1 else (NEXT_OF_LANE, (seq, lane))
+    try:
+        found = db.execute(query, row).get
+    except DAMAGE:
+        return seq + 1, 0
     return found if found is None else (found[0], found[1])
 
 
@@ -240,25 +252,31 @@ class Outage(Struct, frozen=True):
 
 
 def outages(db: apsw.Connection, first: int, until: int, created: int) -> list[Outage]:
-    """Where the minutes say anything but `up`, from `first` up to `until` (minutes)."""
+    """Where the minutes say anything but `up`, from `first` up to `until` (minutes).
+
+    Of minutes behind a damaged page nobody knows: as if nobody had listened.
+    """
     first = max(first, created)
     found: list[Outage] = []
     expected = first
-    for minute, state in db.execute(MINUTES, (first, until)):
-        if minute > expected:
-            _extend(found, "down", expected, minute)
-        if state != "up":
-            _extend(found, state, minute, minute + 1)
-        expected = minute + 1
+    with suppress(*DAMAGE):
+        for minute, state in db.execute(MINUTES, (first, until)):
+            if minute > expected:
+                _extend(found, "down", expected, minute)
+            if state != "up":
+                _extend(found, state, minute, minute + 1)
+            expected = minute + 1
     if until > expected:
         _extend(found, "down", expected, until)
     return found
 
 
 def newest_minute(db: apsw.Connection, now: int) -> int | None:
-    """The newest minute with a heartbeat."""
-    found = db.execute(NEWEST_MINUTE, (now,)).get
-    return None if found is None else int(found)
+    """The newest minute with a heartbeat; None where there is none, or none to be read."""
+    found: int | None = None
+    with suppress(*DAMAGE):
+        found = db.execute(NEWEST_MINUTE, (now,)).get
+    return found
 
 
 def told_until(db: apsw.Connection, now: int, fresh: int) -> int:

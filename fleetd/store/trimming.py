@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 import apsw
@@ -174,8 +175,12 @@ class TrimJobs(Struct, frozen=True):
 
 
 def dead_bytes(db: apsw.Connection) -> dict[int, int]:
-    """What the dead letters of each source or sink keep, roughly."""
-    return dict(db.execute(DEAD_RECORDS)) | dict(db.execute(DEAD_EVENTS))
+    """What the dead letters of each source or sink keep, roughly, and can be read."""
+    found: dict[int, int] = {}
+    for query in (DEAD_RECORDS, DEAD_EVENTS):
+        with suppress(*DAMAGE):
+            found |= dict(db.execute(query))
+    return found
 
 
 def crowded(sizes: Mapping[int, int], max_disk: int) -> set[int]:

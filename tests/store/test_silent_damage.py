@@ -8,7 +8,9 @@ from msgspec.structs import replace
 
 from fleetd.store import Fact, stats
 from fleetd.store.files import PAGE
-from tests.store.deeds import appended, counted, drain, fix, opened, put, rows
+from fleetd.store.small import Beat
+from fleetd.store.trimming import dead_bytes
+from tests.store.deeds import appended, counted, crash, drain, fix, opened, put, rows
 
 LEAVES = "SELECT pageno FROM dbstat WHERE name = ? AND pagetype = 'leaf' ORDER BY path"
 
@@ -103,7 +105,8 @@ async def test_a_log_whose_small_tables_cannot_be_read_is_set_aside(
     async with opened(tmp_path, world) as store:
         await put(store, fix(2))
 
-        assert store.aside
+        assert "Error: " in store.aside
+        assert "before it" not in store.aside
         assert [one.event.id for one in await drain(store)] == ["p2"]
 
 
@@ -167,3 +170,58 @@ def loosen(folder, change):
     db.pragma("writable_schema", "ON")
     db.execute(put_schema, (whole,))
     db.close()
+
+
+@pytest.mark.parametrize("table", ["events_of_safety", "unverified_by_source", "dead"])
+async def test_a_damaged_page_beside_the_events_hides_no_state(
+    autojump_clock, tmp_path, world, table
+):
+    async with opened(tmp_path, world) as store:
+        await put(store, fix(1), crash(2))
+        store.log._fold()
+        page = rows(store, LEAVES, table)[0][0]
+    spoil(tmp_path, page)
+    async with opened(tmp_path, world) as store:
+        snap = await store.reading(lambda reader: stats.snapshot(reader.db))
+        ahead = await store.reading(lambda reader: stats.first_after(reader.db, 0, 1))
+        kept = await store.reading(lambda reader: dead_bytes(reader.db))
+
+    assert snap.newest_seq == 2
+    assert ahead is not None
+    assert ahead[0] == (1 if table == "events_of_safety" else 2)
+    assert kept == {}
+
+
+async def test_nobody_is_told_when_the_next_event_came_that_cannot_be_read(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        await filled(store)
+        store.log._fold()
+        page = rows(store, LEAVES, "events")[3][0]
+    spoil(tmp_path, page)
+    async with opened(tmp_path, world) as store:
+        lost = {*range(1, 401)} - {one.seq for one in await drain(store)}
+        found = stats.first_after(store.log.side, min(lost) - 1, 0)
+
+    assert found == (min(lost), 0)
+
+
+async def test_minutes_that_cannot_be_read_are_minutes_nobody_listened(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        for minute in range(5000):
+            await store.join(Beat(minute, "up"))
+        store.log._fold()
+        pages = [page for (page,) in rows(store, LEAVES, "minutes")]
+    assert len(pages) > 2
+    spoil(tmp_path, pages[1])
+    spoil(tmp_path, pages[-1])
+    async with opened(tmp_path, world) as store:
+        (found,) = stats.outages(store.log.side, 0, 5000, 0)
+        newest = stats.newest_minute(store.log.side, 5000)
+
+    assert (found.state, found.until) == ("down", 5000)
+    assert 0 < found.since < 2500
+    assert newest is None

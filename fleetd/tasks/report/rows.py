@@ -105,6 +105,6 @@ def _oldest(db: apsw.Connection, snap: Snapshot, sink: str) -> int | None:
         first[1]
         for lane in (0, 1)
         if (place := snap.cursors.get((number, lane))) and place[1] > 0
-        if (first := stats.first_after(db, place[0], lane))
+        if (first := stats.first_after(db, place[0], lane)) and first[1]
     ]
     return min(found, default=None)
