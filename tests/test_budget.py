@@ -416,15 +416,19 @@ async def test_the_longest_pause_holds(autojump_clock):
 # restarts
 
 
-async def restarted(after: float, ahead: timedelta, tier: str = "") -> float:
-    """How long a budget of a new process waits, that long after a refusal."""
+async def restarted(
+    after: float, ahead: timedelta, tier: str = "", *more: float
+) -> float:
+    """How long a budget of a new process waits, that long after a refusal (or several)."""
     kept, later = Kept(), timedelta(0)
 
     def now() -> datetime:
         return MORNING + timedelta(seconds=trio.current_time()) + later
 
     world = World(now=now, chance=random.Random(1), environ={})
-    budgets(kept, world).of(HOST, KEY, Limits(10.0, {"a": 5.0})).told(tier, after)
+    before = budgets(kept, world).of(HOST, KEY, Limits(10.0, {"a": 5.0}))
+    for wait in (after, *more):
+        before.told(tier, wait)
     later = ahead
     one, began = (
         budgets(kept, world).of(HOST, KEY, Limits(10.0, {"a": 5.0})),
@@ -437,6 +441,10 @@ async def restarted(after: float, ahead: timedelta, tier: str = "") -> float:
 async def test_a_long_pause_outlives_a_restart(autojump_clock):
     assert 540 <= await restarted(600.0, timedelta(minutes=1)) <= 600
     assert 540 <= await restarted(600.0, timedelta(minutes=1), "a") <= 600
+
+
+async def test_the_longest_pause_holds_over_a_restart_too(autojump_clock):
+    assert 540 <= await restarted(600.0, timedelta(minutes=1), "a", 10.0, 1.0) <= 600
 
 
 async def test_a_pause_that_is_over_meanwhile_is_over(autojump_clock):

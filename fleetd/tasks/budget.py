@@ -275,7 +275,7 @@ class Budget:
             wait = min(max(after, 0.0), LONGEST_ASKED)
             wait += self._world.chance.uniform(0, min(wait, CALM) * JITTER)
         self.rest(tier, wait)
-        self._keep(self.name, tier, wait)
+        self._keep(self.name, tier, scope.paused_until - now)
         logger.info(
             "budget_paused", budget=self.name, tier=tier, seconds=round(wait, 2)
         )
