@@ -405,7 +405,7 @@ async def test_a_storm_is_few_mails_and_a_repeat_bears_the_same_id(
         async with notices(tmp_path) as one:
             await one.house.append(*(brake(n, f"v{n % 50}") for n in range(2000)))
             await one.house.append(*(crash(n, f"v{n}") for n in range(5)))
-            async with one.run("email", config, Cloud()):
+            async with one.run("email", config, Teams()):
                 await one.house.rest()
             assert one.house.counts() == {"delivered": 2005}
     finally:

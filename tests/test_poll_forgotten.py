@@ -111,6 +111,12 @@ def spans(asked: list[Asked], path: str) -> list[tuple[str, str | None]]:
     return [(one["startTime"], one.get("after")) for one in here]
 
 
+def visits(step: timedelta, windows: int) -> list[tuple[str, str | None]]:
+    """The same of a month's windows, each with all of its four pages."""
+    begins = [stamp(MORNING - MONTH + n * step) for n in range(windows)]
+    return [(since, cursor) for since in begins for cursor in (None, "c1", "c2", "c3")]
+
+
 QUIET = replace(SAMSARA, whoami=None)
 
 
@@ -122,9 +128,7 @@ async def test_a_window_whose_cursor_is_refused_is_asked_for_again_at_once(
     async with polled(tmp_path, far, samsara("duty"), provider=QUIET) as source:
         await source.until(lambda: source.store.recall(caught("north", "duty")))
 
-        weeks = [stamp(MORNING - MONTH + n * timedelta(days=7)) for n in range(5)]
-        cursors = [None, "c1", "c2", "c3"]
-        whole = [(week, cursor) for week in weeks for cursor in cursors]
+        whole = visits(timedelta(days=7), 5)
         assert spans(far.asked, path) == [*whole[:3], *whole]
         assert far.asked[-1].at < 100
         assert source.recovered == [], "nothing was lost"
@@ -138,9 +142,7 @@ async def test_the_past_of_a_feed_goes_on_where_its_cursor_was_refused(
     async with polled(tmp_path, far, samsara("positions"), provider=QUIET) as source:
         await source.until(lambda: source.store.recall(caught("north", "positions")))
 
-        days = [stamp(MORNING - MONTH + n * timedelta(days=1)) for n in range(30)]
-        cursors = [None, "c1", "c2", "c3"]
-        whole = [(day, cursor) for day in days for cursor in cursors]
+        whole = visits(timedelta(days=1), 30)
         assert spans(far.asked, path) == [*whole[:3], *whole]
         live = [one for one in far.asked if one.path.endswith("/feed")]
         assert [one.params.get("after") for one in live].count(None) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ class Reply(NamedTuple):
 HANG_UP = Reply(0)
 
 
-class Cloud:
+class Cloud(ABC):
     """Answers as `judge` says, but for what is scripted.
 
     A fault of `script` is a reply that is given instead of judging the request, or, in
@@ -45,8 +46,9 @@ class Cloud:
         self._alone = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
 
+    @abstractmethod
     def judge(self, asked: Asked) -> Reply:
-        raise NotImplementedError
+        """What the real one would answer, having done it."""
 
     def answer(self, asked: Asked) -> Reply:
         with self._alone:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from abc import abstractmethod
 from collections import Counter
 from typing import Any
 
@@ -40,9 +41,9 @@ class Worst(posts.Cloud):
     def unclear(self) -> int:
         return sum(n for fault, n in self.faults.items() if fault.endswith(" after"))
 
+    @abstractmethod
     def taken(self) -> int:
         """How much it has taken so far."""
-        raise NotImplementedError
 
     def answer(self, asked: Asked) -> Reply:
         with self._alone:

@@ -22,6 +22,7 @@ included. `answer()` is the whole of it without a network: limits and faults too
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote
@@ -67,7 +68,7 @@ class Sending(Struct, frozen=True):
     headers: Mapping[str, str] = {}
 
 
-class Simulator:
+class Simulator(ABC):
     """A vendor's far side over a truth. Subclass it; see the top of this file."""
 
     vendor: ClassVar[str] = ""
@@ -103,9 +104,9 @@ class Simulator:
 
     # what a vendor says of itself
 
+    @abstractmethod
     def routes(self) -> dict[str, Callable[..., Reply]]:
         """`"GET /path/{word}"` to the handler that gets `(asked, word=...)`."""
-        raise NotImplementedError
 
     def credential(self, _asked: Asked) -> str:
         """Whose budget a request counts against."""
@@ -162,6 +163,7 @@ class Simulator:
 
     def posted(self, sending: Sending, status: int) -> None:
         """What became of a push; 0 where nobody answered. For vendors that keep a log."""
+        del sending, status
 
     # what a vendor's handlers use
 
