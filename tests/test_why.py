@@ -10,7 +10,7 @@ from fleetd.cli.why import said
 from fleetd.event import Position
 from fleetd.store import Burial, SinkPlace
 from fleetd.store.look import Entry
-from fleetd.store.trail import FASTEST_MPH, Trail, miles, quality
+from fleetd.store.trail import FASTEST_MPH, Trail, miles, quality, trail
 from fleetd.taking import Taking
 from tests.conftest import MORNING
 from tests.desk import desk
@@ -63,6 +63,19 @@ async def test_a_vehicle_of_which_only_the_id_was_told_is_answered_for(
     assert "no source has told of a vehicle 'v1'" in other.json["error"]
 
 
+async def test_a_short_id_is_not_lost_among_the_longer_ones_that_hold_it(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        await put(here.store, truck("T-1", "1"), driven(1, vehicle="1"))
+        others = [driven(n, vehicle="11", driver="1") for n in range(2, 70)]
+        await put(here.store, *others)
+        (unit,) = (await here.ask("/api/why", vehicle="T-1"))["units"]
+
+    assert unit["last_fix"]["id"] == "p1"
+    assert unit["stored"] == 2
+
+
 async def test_what_sinks_refused_of_it_is_told_and_no_other_vehicles_dead(
     tmp_path, world, autojump_clock
 ):
@@ -81,6 +94,23 @@ async def test_what_sinks_refused_of_it_is_told_and_no_other_vehicles_dead(
     assert unit["dead_records"] == 1
     assert unit["sinks"]["ops"]["dead"] == refused
     assert f"{len(refused)} dead (seq {refused[0]})" in " · ".join(said(unit, "today"))
+
+
+async def test_a_log_too_long_to_be_looked_through_is_not_said_to_hold_nothing(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        await put(here.store, truck("T-1"), driven(1), driven(2, vehicle="v2"))
+        with here.store.reader() as reader:
+            near, far = (trail(reader.db, "north", "v1", 0, most) for most in (1, 3))
+        unit = (await here.ask("/api/why", vehicle="T-1"))["units"][0]
+
+    assert (near.last_fix, near.whole, near.all) == (None, False, False)
+    assert (len(far.entries), far.whole, far.all) == (2, True, True)
+    unit |= {"last_fix": None, "whole": False, "sought_everywhere": False}
+    line = " · ".join(said(unit, "today"))
+    assert "no fix in the newest million events" in line
+    assert "stored, in the newest million events at most" in line
 
 
 async def test_a_sink_that_does_not_take_it_says_why(tmp_path, world, autojump_clock):

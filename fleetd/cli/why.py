@@ -13,6 +13,8 @@ from fleetd import config
 from fleetd.cli import _client, _show
 from fleetd.cli._show import many, span
 
+SOUGHT = "newest million events"
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("vehicle", metavar="VEHICLE")
@@ -54,7 +56,7 @@ def said(unit: dict[str, Any], since: str) -> Iterator[str]:
 def last_fix(unit: dict[str, Any]) -> str:
     fix, age = unit["last_fix"], unit["last_fix_age_s"]
     if fix is None:
-        return "no fix in the log"
+        return f"no fix in the {'log' if unit['sought_everywhere'] else SOUGHT}"
     at = fix["at"] or fix["received_at"]
     old = f", {span(age)} ago" if age is not None and age >= 0 else ", in the future"
     return f"last fix {at}{old} (seq {fix['seq']})"
@@ -68,7 +70,7 @@ def counts(unit: dict[str, Any], since: str) -> Iterator[str]:
     if letters:
         yield f"{len(letters)} dead (dead letter {letters[0]['id']}: {letters[0]['why']})"
     if not unit["whole"]:
-        yield "in the newest million events"
+        yield f"in the {SOUGHT} at most"
 
 
 def worth(quality: dict[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from statistics import median
 import apsw
 from msgspec import Struct
 
-from fleetd.event import CODES, COLUMNS, Entry, Position, row_of
+from fleetd.event import CODES, COLUMNS, Entry, Position, pack, row_of
 from fleetd.store import stats
 from fleetd.store.dead import COLUMNS as LETTER
 from fleetd.store.dead import FROM, Letter
@@ -24,17 +24,17 @@ MOST = 1_000_000  # rows of the log that one question goes through
 KEPT = 20_000  # events of one vehicle that are looked at
 EARTH_MILES = 3958.8
 FASTEST_MPH = 120.0  # between two fixes: no truck was there and here
-# The id stands in the packed event as it is: most rows are passed over unread.
+# An event holds the id packed as `pack` does it: most rows are passed over unread.
 EVENTS = (
     f"SELECT {ROW} FROM events WHERE seq > ? AND source = ?"
-    " AND instr(body, CAST(? AS BLOB)) > 0 ORDER BY seq LIMIT ?"
+    " AND instr(body, ?) > 0 ORDER BY seq"
 )
-LAST_FIX = (
+FIXES = (
     f"SELECT {ROW} FROM events WHERE seq <= ? AND seq > ? AND kind = ? AND source = ?"
-    " AND instr(body, CAST(? AS BLOB)) > 0 ORDER BY seq DESC LIMIT 50"
+    " AND instr(body, ?) > 0 ORDER BY seq DESC"
 )
 FILTERED = (
-    "SELECT outcome, why, count(*) FROM asides WHERE source = ? AND hour >= ?"
+    "SELECT outcome, why, count(*) FROM asides WHERE hour >= ? AND source = ?"
     " AND vehicle = ? GROUP BY 1, 2"
 )
 DEAD_RECORDS = (
@@ -43,14 +43,13 @@ DEAD_RECORDS = (
 )
 DEAD_EVENTS = (
     f"SELECT {LETTER} {FROM} JOIN events e ON e.seq = d.seq WHERE d.hour >= ?"
-    " AND e.source = ? AND instr(e.body, CAST(? AS BLOB)) > 0 ORDER BY d.id"
+    " AND e.source = ? AND instr(e.body, ?) > 0 ORDER BY d.id"
 )
 SPOKE = (
-    f"SELECT {ROW} FROM events WHERE seq > ? AND instr(body, CAST(? AS BLOB)) > 0"
-    " ORDER BY seq DESC LIMIT 50"
+    f"SELECT {ROW} FROM events WHERE seq > ? AND instr(body, ?) > 0 ORDER BY seq DESC"
 )
 COUNTED_OUT = "SELECT DISTINCT source FROM asides WHERE vehicle = ?"
-MOST_DEAD = 100
+LATEST, MOST_DEAD = 50, 100  # fixes that came last, dead letters
 
 
 class Quality(Struct, frozen=True):
@@ -69,44 +68,49 @@ class Quality(Struct, frozen=True):
 
 
 class Trail(Struct, frozen=True):
-    """What the log holds of one vehicle since a moment."""
+    """What the log holds of one vehicle since a moment.
+
+    `whole` is False where there is more of that than one question looks through, `all`
+    where the last fix may lie further back than it was sought.
+    """
 
     entries: tuple[Entry, ...]
     last_fix: Entry | None
     out: dict[str, int]  # filtered by reason, and `duplicate`
     dead: tuple[Letter, ...]
-    whole: bool  # False where the log is too long to be looked through
+    whole: bool
+    all: bool = True
 
 
-def trail(db: apsw.Connection, source: str, vehicle: str, since_ms: int) -> Trail:
+def trail(
+    db: apsw.Connection, source: str, vehicle: str, since_ms: int, most: int = MOST
+) -> Trail:
     """Look once through the log since then; the last fix is sought further back."""
     names = source_names(db)
     number = next((n for n, (name, _) in names.items() if name == source), 0)
     newest = int(db.execute("SELECT newest_seq FROM log").get)
-    low = max(stats.seq_at(db, since_ms) - 1, newest - MOST)
-    rows = db.execute(EVENTS, (low, number, vehicle, KEPT))
-    entries = tuple(_of(rows, names, vehicle))
+    edge, begins = newest - most, stats.seq_at(db, since_ms) - 1
+    rows = db.execute(EVENTS, (max(begins, edge), number, pack(vehicle)))
+    entries = tuple(islice(_of(rows, names, vehicle), KEPT))
     out: Counter[str] = Counter()
-    asked = (number, since_ms // HOUR_MS, vehicle)
+    asked = (since_ms // HOUR_MS, number, vehicle)
     for outcome, why, n in db.execute(FILTERED, asked):
         out[why if outcome == "filtered" else outcome] += n
-    letters = _letters(db, names, (since_ms // HOUR_MS, number, vehicle))
+    letters = _letters(db, names, asked)
+    fixes = db.execute(FIXES, (newest, edge, CODES["position"], number, pack(vehicle)))
     return Trail(
         entries,
-        _last_fix(
-            db, names, (newest, newest - MOST, CODES["position"], number, vehicle)
-        ),
+        _last(islice(_of(fixes, names, vehicle), LATEST)),
         dict(out),
         tuple(islice(letters, MOST_DEAD)),
-        low == 0 or low > newest - MOST,
+        begins >= edge and len(entries) < KEPT,
+        edge < int(db.execute("SELECT coalesce(min(seq), 1) FROM events").get),
     )
 
 
-def _last_fix(
-    db: apsw.Connection, names: dict[int, tuple[str, str]],
-    asked: tuple[int, int, int, int, str],
-) -> Entry | None:  # fmt: skip
-    found = list(_of(db.execute(LAST_FIX, asked), names, asked[-1]))
+def _last(fixes: Iterator[Entry]) -> Entry | None:
+    """Where it was last, by its own clock where that can be believed."""
+    found = list(fixes)
     dated = [one for one in found if "clock_suspect" not in one.event.flags]
     return max(dated or found, key=lambda one: (one.event.at is not None, one.event.at),
                default=None)  # fmt: skip
@@ -120,7 +124,7 @@ def _letters(
     for *row, body in db.execute(DEAD_RECORDS, asked):
         if re.search(whole, body):
             yield Letter(*row)
-    for row in db.execute(DEAD_EVENTS, asked):
+    for row in db.execute(DEAD_EVENTS, (*asked[:-1], pack(asked[-1]))):
         letter = Letter(*row)
         if any(_of(db.execute(ONE, (letter.seq,)), names, asked[-1])):
             yield letter
@@ -130,8 +134,8 @@ def tellers(db: apsw.Connection, vehicle: str) -> list[str]:
     """The sources that told lately of a vehicle of this id, also one without any name."""
     names = source_names(db)
     newest = int(db.execute("SELECT newest_seq FROM log").get)
-    rows = db.execute(SPOKE, (newest - MOST, vehicle))
-    told = {one.source for one in _of(rows, names, vehicle)}
+    rows = db.execute(SPOKE, (newest - MOST, pack(vehicle)))
+    told = {one.source for one in islice(_of(rows, names, vehicle), KEPT)}
     told |= {names[n][0] for (n,) in db.execute(COUNTED_OUT, (vehicle,)) if n in names}
     return sorted(told)
 

@@ -91,6 +91,7 @@ def _unit(
         "kinds": dict(Counter(entry.kind for entry in found.entries)),
         "counted_out": found.out,
         "whole": found.whole,
+        "sought_everywhere": found.all,
         "dead": [
             {"id": letter.id, "side": letter.side, "name": letter.name,
              "seq": letter.seq, "why": letter.why}
