@@ -262,6 +262,43 @@ def test_a_reader_that_goes_away_ends_it_quietly(house, form):
     assert done.returncode in {0, 141}
 
 
+@pytest.mark.parametrize(("sign", "status"), [("INT", 130), ("TERM", 143)])
+@pytest.mark.parametrize("form", FORMS)
+def test_one_that_is_ended_leaves_nothing_and_says_nothing(
+    house, tmp_path, form, sign, status
+):
+    """The signal comes in the middle of it, however fast the machine is."""
+    words = ["fleetd", "-c", str(house.file), "export", "-o", str(tmp_path / "x")]
+    found = subprocess.run(
+        [sys.executable, "-c", ENDING, sign, *words, "--format", form],
+        env={**os.environ, **house.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
+
+    assert (found.returncode, found.stderr) == (status, b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+ENDING = """
+import os, signal, sys
+from fleetd import __main__
+from fleetd.cli.export import Pages
+
+class Ending(Pages):
+    def __iter__(self):
+        for page in super().__iter__():
+            yield page
+            os.kill(os.getpid(), getattr(signal, "SIG" + sign))
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sign = sys.argv.pop(1)
+sys.modules["fleetd.cli.export"].Pages = Ending
+del sys.argv[0]
+sys.exit(__main__.main())
+"""
+
+
 def test_a_device_is_written_to_as_it_is(house):
     assert export(house, "-o", "/dev/null", "--format", "csv").returncode == 0
     assert Path("/dev/null").is_char_device()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ from fleetd.tasks.report.asked import span_of
 
 BINARY: Final = frozenset({"parquet", "xlsx"})
 TOLD_EVERY: Final = 20_000
+TERMINATED: Final = 143  # as a shell counts a process that was asked to end
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +52,7 @@ def main(chosen: argparse.Namespace) -> int:
     asker = _client.reader(house)
     pin(params, house.daemon.timezone.info)
     source = Pages(asker, params)
+    signal.signal(signal.SIGTERM, end)  # and take away what is not whole
     with opened(None if to_stdout else Path(chosen.output)) as file:
         open_writer(form, file, picked).take(counted(source))
     where = "" if to_stdout else f" to {chosen.output}"
@@ -58,6 +61,10 @@ def main(chosen: argparse.Namespace) -> int:
         many = _show.many(source.damaged)
         sys.stderr.write(f"fleetd: {many} more are damaged in the log and left out\n")
     return 1 if source.damaged else 0
+
+
+def end(*_: object) -> None:
+    raise SystemExit(TERMINATED)
 
 
 def format_of(chosen: argparse.Namespace) -> str:

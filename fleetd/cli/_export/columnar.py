@@ -15,6 +15,7 @@ from fleetd.errors import FleetdError
 from fleetd.tables import Column, micros, parts
 
 GROUP: Final = 50_000
+ENDED: Final = (OSError, KeyboardInterrupt, SystemExit)
 
 
 class Parquet:
@@ -48,7 +49,7 @@ class Parquet:
                     return
                 if page:
                     yield self._batch(page)
-        except (FleetdError, OSError, ValueError, OverflowError) as bad:
+        except (*ENDED, FleetdError, ValueError, OverflowError) as bad:
             self._fault = bad
 
     def _batch(self, page: Page) -> arrow.RecordBatch:
@@ -70,13 +71,13 @@ class Spout:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._at = file, 0
-        self.fault: OSError | None = None
+        self.fault: BaseException | None = None
 
     def write(self, data: bytes) -> int:
         if self.fault is None:
             try:
                 self._file.write(data)
-            except OSError as bad:
+            except ENDED as bad:
                 self.fault = bad
         self._at += len(data)
         return len(data)
