@@ -139,6 +139,11 @@ async def test_too_many_at_once_are_an_error_of_the_listing(autojump_clock, tmp_
         assert "remove_brake" in source.healths["units"].why
         assert source.alerts() == [("removals_held", "units")]
 
+        far.script = [page(unit(1))]
+        await rounds(source, 1)
+        assert "11 of 100" in source.healths["units"].why, "a part proves nothing"
+        assert source.alerts() == [("removals_held", "units")]
+
         far.answer = lambda _asked: listing(*range(90))
         await rounds(source, 1)
         assert len(gone(source)) == 10

@@ -262,7 +262,7 @@ class Poller:
         """What whole listings lack is removed, unless it is too much at once."""
         holds, name = self.credential.holds, self.feed.name
         brake = await listing.took(taken)
-        if taken.page.more:
+        if brake is None:
             return
         self._note = brake
         if brake:

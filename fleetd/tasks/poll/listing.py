@@ -46,18 +46,21 @@ class Listing:
         self.token, self._whole = None, True
         self._held = set()
 
-    async def took(self, taken: Taken) -> str:
-        """Go on after a page; what an operator should hear once it was the last."""
+    async def took(self, taken: Taken) -> str | None:
+        """Go on after a page; what an operator should hear once it was the last.
+
+        None while there is no more to say than before: it proves nothing, or not yet.
+        """
         page, code = taken.page, CODES[self.kind]
         self._held |= {one for kind, one in taken.named if kind == code}
         self._held |= {*page.held}
         self._whole = self._whole and not taken.dead
         self.token = page.bookmark if page.more else None
         if page.more:
-            return ""
+            return None
         held, counts = self._held, page.complete and self._whole
         self.again()
-        return await self._ended(held) if counts else ""
+        return await self._ended(held) if counts else None
 
     async def _ended(self, held: set[str]) -> str:
         """A complete listing: who was missing as often as it takes, goes."""
