@@ -329,7 +329,9 @@ def written(form: str, *events: dict, columns: str = "text") -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1", "\uff201"]
+)
 def test_no_text_is_a_formula_in_csv(text):
     (_, row) = csv.reader(io.StringIO(written("csv", event(text=text)).decode()))
 

@@ -10,7 +10,8 @@ import msgspec
 
 from fleetd.cli._export.columns import Page, Picked, value_of
 
-ACTIVE: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+WIDE: Final = ("\uff1d", "\uff0b", "\uff0d", "\uff20")  # formulas too, in Japan
+ACTIVE: Final = ("=", "+", "-", "@", "\t", "\r", "\n", *WIDE)
 PLACE: Final = ("latitude", "longitude")
 _json = msgspec.json.Encoder()
 
