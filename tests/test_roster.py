@@ -61,6 +61,15 @@ def test_columns_may_be_fewer_and_in_any_order(tmp_path):
     assert read(tmp_path, "ID,Provider\n7,acme\n") == ([("7", "", "", "")], [])
 
 
+def test_columns_at_the_right_edge_in_which_nothing_stands_are_none(tmp_path):
+    text = "provider,id,fleet_number,,\nacme,7,T-1,,\nacme,8,T-2\n"
+
+    assert read(tmp_path, text) == ([("7", "T-1", "", ""), ("8", "T-2", "", "")], [])
+    assert read(tmp_path, text.replace("T-1,,", "T-1,,x"))[1] == [
+        "vehicles.csv:2: has 5 cells for 3 columns"
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [

@@ -73,12 +73,14 @@ class Sheet:
             io.StringIO(text, newline=""), delimiter=between, strict=True
         )
         try:
-            head = [one.strip().lower() for one in next(reader, [])]
+            top = [one.strip().lower() for one in next(reader, [])]
+            width = max((n for n, one in enumerate(top, 1) if one), default=0)
+            head, blank = top[:width], len(top) - width  # columns without a header
             if not self._is_head(head):
                 return
             for cells in reader:
                 if any(one.strip() for one in cells):
-                    yield from self._row(reader.line_num, head, cells)
+                    yield from self._row(reader.line_num, head, cells, blank)
         except csv.Error as bad:
             self._add(reader.line_num, "", str(bad))
 
@@ -99,9 +101,10 @@ class Sheet:
         return not self.bad
 
     def _row(
-        self, line: int, head: Sequence[str], cells: Sequence[str]
+        self, line: int, head: Sequence[str], cells: Sequence[str], blank: int
     ) -> Iterator[Row]:
-        if len(cells) > len(head):
+        beyond = cells[len(head) :]
+        if len(beyond) > blank or any(one.strip() for one in beyond):
             self._add(line, "", f"has {len(cells)} cells for {len(head)} columns")
             return
         said = {name: cell.strip() for name, cell in zip(head, cells, strict=False)}
