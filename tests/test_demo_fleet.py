@@ -13,7 +13,7 @@ from fleetd.event import Position, Safety, has_fix
 from fleetd.providers.demo import NORMALIZERS
 from fleetd.providers.demo.far import activity, track
 from fleetd.providers.demo.land import apart, sites
-from fleetd.providers.demo.plan import VEHICLES, odometer, plan, plan_at
+from fleetd.providers.demo.plan import VEHICLES, Leg, day_of, odometer, plan
 
 MONDAY = int(datetime(2026, 11, 16, tzinfo=UTC).timestamp())
 DAY = 86_400
@@ -94,9 +94,13 @@ def test_all_vehicles_report_every_five_seconds_on_shift_and_every_five_minutes_
             assert {one.engine_state for one in track_} == {"Off"}
 
 
+def leg_at(vehicle: int, time: int) -> Leg:
+    return plan(vehicle, day_of(vehicle, time)).leg(time)
+
+
 def test_at_any_hour_of_a_week_at_least_eight_move():
     for time in range(MONDAY, MONDAY + 7 * DAY, 1800):
-        legs = [plan_at(vehicle, time).leg(time) for vehicle in range(VEHICLES)]
+        legs = [leg_at(vehicle, time) for vehicle in range(VEHICLES)]
         speeds = [
             leg.motion.state(time - leg.start).speed for leg in legs if leg.motion
         ]

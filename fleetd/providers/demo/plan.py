@@ -81,11 +81,6 @@ def day_of(vehicle: int, time: int) -> int:
     return (time - _dawn(vehicle)) // DAY
 
 
-def plan_at(vehicle: int, time: int) -> Plan:
-    """The plan that holds at a moment."""
-    return plan(vehicle, day_of(vehicle, time))
-
-
 @lru_cache(maxsize=80)
 def plan(vehicle: int, day: int) -> Plan:
     """One service day, from the number of the vehicle and of the day."""
