@@ -291,7 +291,7 @@ def test_an_incident_about_no_vehicle_is_named_by_what_it_is_about():
 
 
 def test_an_unknown_trigger_is_an_alert_that_keeps_its_details():
-    found = one(incident({"coffeeEmpty": {"cups": 3, **BOTH}}))
+    found = one(incident({"fuelVolume": None, "coffeeEmpty": {"cups": 3, **BOTH}}))
 
     assert (found.kind, found.type, found.detail) == (
         "alert",

@@ -89,9 +89,10 @@ def leading(conditions: list[Wire]) -> tuple[str, Wire]:
 def trigger_of(condition: Wire) -> str:
     """The key in `details` that is no party to it, else what the number stands for."""
     details = inner(condition, "details")
-    inside = (k for k, one in details.items() if one is None or isinstance(one, dict))
-    keys = [snake(key) for key in inside if key not in BESIDE]
-    known = next((one for one in keys if one in READERS), None)
+    inside = {snake(k): one for k, one in details.items() if k not in BESIDE}
+    keys = [key for key, one in inside.items() if isinstance(one, dict)]
+    bare = [key for key, one in inside.items() if one is None]
+    known = next((one for one in (*keys, *bare) if one in READERS), None)
     number = count(condition, "triggerId")
     return known or next(iter(keys), None) or TRIGGER_IDS.get(number or 0) or "alert"
 
