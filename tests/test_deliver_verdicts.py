@@ -221,6 +221,25 @@ async def test_being_refused_as_a_sender_holds_the_sink_and_keeps_everything(
         assert house.health.state == "idle"
 
 
+@pytest.mark.parametrize("sick", [500, httpx.ReadTimeout("slow")])
+async def test_a_sink_that_was_held_is_not_held_by_one_sick_record(
+    autojump_clock, tmp_path, far, sick
+):
+    """Its credentials are right again, and the first batch is too much for it."""
+    far.answer = lambda asked: 401
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(40)))
+        async with house.run():
+            await house.until(lambda: house.health.state == "held")
+            far.answer = lambda asked: (
+                sick if "p3" in asked.ids and len(asked.ids) > 1 else 200
+            )
+            await house.rest(within=2 * HOUR)
+
+        assert house.dead() == []
+        assert sorted(far.taken) == sorted(ids("p", range(40)))
+
+
 async def test_500_to_one_record_for_ever_delays_the_others_by_minutes(
     autojump_clock, tmp_path, far
 ):

@@ -306,11 +306,12 @@ class Courier:
         self._standing.refuses(str(error), seqs, now, probe=tried.probe)
 
     def _later(self, pick: Pick, error: TransientError, now: float) -> None:
-        held, takes = self._standing.held, self._standing.takes
+        takes = self._standing.takes
         pick.stream.fell(now)
         self._unwell(error, now)
         if error.after and pick.stream.lane == SAFETY:
             self._tokens.give_way()
+        held = self._standing.held
         if not held and pick.track.later(pick.tried, error, now, takes):
             self._bury(pick, pick.tried.entries, error, "stuck: ")
             pick.track.took(pick.tried.entries)
@@ -318,7 +319,7 @@ class Courier:
     def _unwell(self, error: TransientError, now: float) -> None:
         if error.status == TOO_MANY:
             self._tokens.cut(now)
-        self._standing.later(str(error), error.after, now)
+        self._standing.later(error, now)
 
     def _bury(
         self, pick: Pick, entries: Sequence[Entry],

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import structlog
 import trio
 
-from fleetd.errors import FullError
+from fleetd.errors import FullError, TransientError
 from fleetd.event import Entry, millis
 from fleetd.masking import MASK
 from fleetd.pace import LONGEST_ASKED, Meter
@@ -97,14 +97,19 @@ class Standing:
         if self.held:
             self._held_until = now
 
-    def later(self, why: str, after: float | None, now: float) -> None:
-        """It is unwell; a wait that it asks for is for all lanes."""
-        if after:
-            self._not_before = max(self._not_before, now + after)
-        if self.held:
+    def later(self, error: TransientError, now: float) -> None:
+        """It is unwell; a wait that it asks for is for all lanes.
+
+        Held, it may be the records now that it stumbles over: they are to be told apart.
+        """
+        if error.after:
+            self._not_before = max(self._not_before, now + error.after)
+        if self.held and not (error.counts or error.slow):
             self._held_until = now + HELD_EVERY
-        else:
-            self._health.say("waiting", MASK.mask(why))
+            self._health.say("held", self.held)
+            return
+        self.held = ""
+        self._health.say("waiting", MASK.mask(str(error)))
 
     # over a restart
 
