@@ -23,6 +23,7 @@ from fleetd.errors import (
 SQLITE_AT_LEAST = (3, 51, 3)
 PAGE = 8192  # a webhook of 1 KB leaves a fifth of a 4 KiB page empty (measured)
 RESERVE = 1_000_000
+MOST_SEQ = 1 << 62  # no log comes near: what says so is damaged
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 UNWELL = DISK_FAULTS | {
     errno.EMFILE,
@@ -225,7 +226,8 @@ class Reservation:
         self._path = folder / "seq"
         self.below = 0
         with suppress(OSError, ValueError):
-            self.below = int(self._path.read_text())
+            said = int(self._path.read_text())
+            self.below = said if 0 < said < MOST_SEQ else 0
 
     def cover(self, seq: int) -> None:
         """See to it that `seq` is below the mark on the disk."""

@@ -261,14 +261,15 @@ async def test_a_log_that_may_not_be_read_is_left_where_it_is(
     assert list(tmp_path.glob("aside-*")) == []
 
 
-async def test_a_lost_reservation_is_made_again(autojump_clock, tmp_path, world):
+@pytest.mark.parametrize("said", ["no number", "-5", "9" * 30, str((1 << 63) - 1)])
+async def test_a_lost_reservation_is_made_again(said, autojump_clock, tmp_path, world):
     async with opened(tmp_path, world) as store:
         await put(store, fix(1))
-    (tmp_path / "seq").write_text("no number")
+    (tmp_path / "seq").write_text(said)
     async with opened(tmp_path, world) as store:
         await put(store, fix(2))
 
-    assert int((tmp_path / "seq").read_text()) > RESERVE
+    assert RESERVE < int((tmp_path / "seq").read_text()) < 3 * RESERVE
 
 
 async def test_no_room_for_the_reserve_means_no_reserve(
