@@ -54,7 +54,7 @@ def tidied(
             record[key] = MASKED
         elif isinstance(value, dict | list | int):
             record[key] = _tidied(value, secrets, room - 1)
-        if not key.islower() and (plain := recased(key)) not in record:
+        if not key.islower() and record.get(plain := recased(key)) is None:
             record[plain] = record.pop(key)
     return record
 

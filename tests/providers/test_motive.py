@@ -272,6 +272,13 @@ def test_a_point_is_read_with_numbers_as_text_nulls_and_keys_in_other_case():
     assert one(POINT | {"speed": "", "bearing": "", "odometer": None}).speed_mph is None
 
 
+def test_of_a_key_in_two_cases_the_one_that_says_something_counts():
+    unit = {"id": None, "ID": 2060101, "Number": "52584", "number": None}
+    found = one(POINT | {"vehicle_id": None, "current_vehicle": unit})
+
+    assert (found.vehicle, found.number) == ("2060101", "52584")
+
+
 def test_a_point_without_coordinates_is_an_event_without_a_fix():
     for nothing in (None, "", "drop"):
         body = POINT | {"lat": nothing, "lon": nothing}
