@@ -91,6 +91,22 @@ async def test_a_log_loses_nothing_when_people_act_in_the_middle_of_a_write(clou
     assert sorted(seqs(cloud)) == kept
 
 
+@pytest.mark.parametrize(("at", "blank"), [(3, 1), (3, 2), (4, 2), (1, 5), (5, 1)])
+async def test_a_row_that_was_pushed_under_ours_comes_back(cloud, at, blank):
+    """Blank rows above the last ones push one of those to where we write."""
+    async with sink(cloud, **FEW) as write:
+        await write(some(entries(*range(1, 6))))
+        pending = [[{} for _ in range(blank)]]
+        cloud.before_write = lambda book: (
+            tab(cloud).rows.__setitem__(slice(at, at), pending.pop())
+            if pending
+            else None
+        )
+        await write(some(entries(6)))
+
+    assert sorted(seqs(cloud)) == [1, 2, 3, 4, 5, 6]
+
+
 async def test_a_tab_that_was_deleted_is_made_again(cloud):
     async with sink(cloud, **FEW) as write:
         await write(some(entries(1)))

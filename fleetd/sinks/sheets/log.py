@@ -79,7 +79,7 @@ class Log:
             self._doubtful = kept.rows
             return
         found = await self._marks_below(1)
-        if gone := {mark: kept.rows[mark] for mark in covered(found, kept, None)}:
+        if gone := {mark: kept.rows[mark] for mark in covered(found, kept, ())}:
             await self._place({}, (), gone, kept.n)
         await self._journal.drop()
 
@@ -123,7 +123,7 @@ class Log:
             return {}, {}
         found = await self._marks_below(1)
         there = set(found.values())
-        gone = covered(found, above, next(iter(mine)))
+        gone = covered(found, above, [*mine])
         old = {mark: row for mark, row in old.items() if mark not in there}
         old |= {mark: above.rows[mark] for mark in gone}
         return old, {mark: row for mark, row in new.items() if mark not in there}
@@ -263,23 +263,29 @@ class Log:
         }
 
 
-def covered(found: Mapping[int, Any], above: Above, first: Any) -> list[str]:
+def covered(found: Mapping[int, Any], above: Above, mine: Sequence[str]) -> list[str]:
     """Which of the rows above lie under ours now; those that people removed do not.
 
     Rows that were inserted push the last ones below where we wrote: then the one before
-    those stands right above our first, where else the very last one does. Where that is
-    not to be seen any more, all that is missing counts: better twice than never.
+    those stands right above our first, where else the very last one does, or some of
+    them stand below it. Where that is not to be seen any more, all that is missing
+    counts, and the last ones do if ours can hide them: better twice than never.
     """
     there = set(found.values())
     order = list(above.rows)
     missing = [mark for mark in order if mark not in there]
-    if first is None or found.get(above.next) != first:
+    if not mine or found.get(above.next) != mine[0]:
         return missing
     before = found.get(above.next - 1)
     if before in above.rows:
         rest = order[order.index(before) + 1 :]
         return [*takewhile(lambda mark: mark not in there, rest)]
-    return missing if before or above.next == 1 else []
+    pushed = [mark for n, mark in found.items() if n > above.next and mark in order]
+    if pushed:  # from below the rows that were inserted
+        rest = order[: min(map(order.index, pushed))]
+        return [*takewhile(lambda mark: mark not in there, rest[::-1])][::-1]
+    hidden = missing == order[-len(missing) :] and len(missing) <= len(mine)
+    return missing if before or above.next == 1 or hidden else []
 
 
 def mark_of(entry: Entry) -> Mark:
