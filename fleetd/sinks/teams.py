@@ -170,6 +170,11 @@ async def check(config: Config, world: World) -> str:
     return f"{said}, and only a card proves that the flow shows it"
 
 
+def account(config: Config) -> str:
+    """Where Teams counts: a flow."""
+    return config.webhook_url.reveal()
+
+
 @asynccontextmanager
 async def open_teams(config: Config, world: World, place: str) -> AsyncIterator[Write]:
     """A client for the life of the sink; what was told is noted in `place`."""
@@ -190,4 +195,5 @@ SINK = Sink(
     burst=2,
     notifies=True,
     check=check,
+    account=account,
 )

@@ -347,6 +347,11 @@ def test_an_address_that_is_none_is_refused(bad):
         Mailbox.read(bad, None)
 
 
+def test_sinks_of_one_mail_account_share_its_budget(made):
+    assert SINK.account(made()) == SINK.account(made(to=(Mailbox(BOSS),)))
+    assert SINK.account(made()) != SINK.account(made(user="another"))
+
+
 def test_the_module_hides_no_other_of_its_name():
     import email
 

@@ -299,8 +299,9 @@ async def test_an_unclear_answer_is_later_and_a_repeat_is_a_second_message(
 @BOTH
 async def test_what_slack_does_not_like_as_blocks_goes_as_plain_text(slack, made):
     slack.likes_blocks = False
-    await write(slack, made(), batch([entry(1, alarm(1))]))
+    (receipt,) = await write(slack, made(), batch([entry(1, alarm(1))]))
 
+    assert receipt.cost == 2
     assert len(slack.posts) == 1
     assert "blocks" not in slack.posts[0]
     assert "Says: in lines é" in slack.posts[0]["text"]
@@ -358,6 +359,14 @@ async def test_the_check_posts_nothing(slack):
     for config, word in ((hook(), "no_service"), (bot(), "token_revoked")):
         with pytest.raises(HeldError, match=word):
             await SINK.check(config, world(slack))
+
+
+def test_sinks_that_post_to_one_place_share_its_budget():
+    elsewhere = bot(channel="#elsewhere")
+
+    assert SINK.account(hook()) == SINK.account(hook(severity="high"))
+    assert SINK.account(bot()) == SINK.account(bot(severity="high"))
+    assert len({SINK.account(one) for one in (hook(), bot(), elsewhere)}) == 3
 
 
 @pytest.mark.parametrize(

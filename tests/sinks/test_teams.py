@@ -190,3 +190,10 @@ async def test_the_check_posts_nothing(teams):
     other = Config(webhook_url=Secret(f"plain:{URL}x"))
     with pytest.raises(HeldError, match="401"):
         await SINK.check(other, world(teams))
+
+
+def test_sinks_of_one_flow_share_its_budget():
+    other = Config(webhook_url=Secret("plain:https://other.example/x"))
+
+    assert SINK.account(config()) == SINK.account(config(severity="high"))
+    assert SINK.account(config()) != SINK.account(other)

@@ -182,6 +182,11 @@ async def check(config: Config, world: World) -> str:
     return f"{told}; not for {why}" if why else f"{told}; nothing was sent"
 
 
+def account(config: Config) -> str:
+    """Where a server counts: an account there, or what comes from this box."""
+    return f"{config.host}:{config.port} {config.user}"
+
+
 @asynccontextmanager
 async def open_email(config: Config, world: World, place: str) -> AsyncIterator[Write]:
     """Each mail is a conversation of its own; what was told is noted in `place`."""
@@ -201,4 +206,5 @@ SINK = Sink(
     burst=3,
     notifies=True,
     check=check,
+    account=account,
 )

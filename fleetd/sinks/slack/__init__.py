@@ -131,12 +131,13 @@ class Slack:
         self, choice: Choice, message: Message, batch: Batch
     ) -> tuple[Receipt, str]:
         """Send it; as plain text if its form is not liked, as new if the old one is gone."""
-        plain = False
+        plain, asked = False, 0
         while True:  # three times at most
             reply = await self._send(choice, body_of(message, plain=plain))
+            asked += 1
             if not reply.word:
-                kept = reply.answer.body[:KEPT]
-                return Receipt(reply.answer.status, kept), reply.handle
+                status, kept = reply.answer.status, reply.answer.body[:KEPT]
+                return Receipt(status, kept, cost=asked), reply.handle
             if choice.handle and reply.word in GONE:
                 choice = self._teller.forget(choice)
             elif reply.word in UNFIT and not plain:
@@ -279,6 +280,13 @@ async def check(config: Config, world: World) -> str:
     return f"{told.user} of {told.team} may call; that it is in {config.channel} is not known"
 
 
+def account(config: Config) -> str:
+    """Where Slack counts: a webhook, or a channel."""
+    secret = config.webhook_url or config.token
+    assert secret is not None
+    return f"{secret.reveal()} {config.channel}"
+
+
 @asynccontextmanager
 async def open_slack(config: Config, world: World, place: str) -> AsyncIterator[Write]:
     """A client for the life of the sink; what was told is noted in `place`."""
@@ -299,4 +307,5 @@ SINK = Sink(
     burst=3,
     notifies=True,
     check=check,
+    account=account,
 )
