@@ -6,7 +6,7 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from fleetd import __version__, cli
@@ -19,6 +19,7 @@ from fleetd.errors import (
     StoreError,
     UnreachableError,
     UsageError,
+    leaves,
 )
 from fleetd.masking import MASK
 
@@ -154,24 +155,16 @@ def told(faults: Sequence[FleetdError]) -> int:
 
 def of_group(group: BaseExceptionGroup[BaseException]) -> int:
     """The status of faults out of a nursery; what is not ours goes on as a crash."""
-    leaves = list(leaves_of(group))
-    ours = [one for one in leaves if isinstance(one, FleetdError)]
-    if any(isinstance(one, BrokenPipeError) for one in leaves):
+    found = list(leaves(group))
+    ours = [one for one in found if isinstance(one, FleetdError)]
+    if any(isinstance(one, BrokenPipeError) for one in found):
         hush()
         return BROKEN_PIPE
-    if ours and len(ours) == len(leaves):
+    if ours and len(ours) == len(found):
         return told(ours)
-    if all(isinstance(one, KeyboardInterrupt | FleetdError) for one in leaves):
+    if all(isinstance(one, KeyboardInterrupt | FleetdError) for one in found):
         return INTERRUPTED
     raise group
-
-
-def leaves_of(group: BaseException) -> Iterator[BaseException]:
-    if isinstance(group, BaseExceptionGroup):
-        for inner in group.exceptions:
-            yield from leaves_of(inner)
-    else:
-        yield group
 
 
 if __name__ == "__main__":

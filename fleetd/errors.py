@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 DISK_FAULTS = frozenset(
@@ -145,3 +145,12 @@ def said(fault: BaseException) -> str:
             return text
         seen = seen.__cause__ or seen.__context__
     return ""
+
+
+def leaves(fault: BaseException) -> Iterator[BaseException]:
+    """The single faults inside groups, however deep."""
+    if isinstance(fault, BaseExceptionGroup):
+        for one in fault.exceptions:
+            yield from leaves(one)
+    else:
+        yield fault

@@ -25,6 +25,7 @@ from fleetd.errors import (
     StoreError,
     UnreachableError,
     UsageError,
+    said,
 )
 from fleetd.masking import MASK
 from fleetd.store import files, stats
@@ -118,10 +119,10 @@ class Remote:
             raise UnreachableError(f"{self.where} speaks, but not as fleetd") from bad
         if status == http.client.OK:
             return found
-        said = found if isinstance(found, dict) else {}
+        told = found if isinstance(found, dict) else {}
         usual = 2 if status == http.client.BAD_REQUEST else 1
-        kind = EXITS.get(said.get("exit", usual), FleetdError)
-        raise kind(str(said.get("error", f"the daemon answered {status}")))
+        kind = EXITS.get(told.get("exit", usual), FleetdError)
+        raise kind(str(told.get("error", f"the daemon answered {status}")))
 
     def _call(
         self, method: str, target: str, body: bytes | None, within: float
@@ -134,8 +135,9 @@ class Remote:
         except TimeoutError as bad:
             raise UnreachableError(f"{self.where} {HANGS.format(within)}") from bad
         except (OSError, http.client.HTTPException) as bad:
-            why = getattr(bad, "strerror", None) or bad
-            told = f"fleetd hung up ({why}): it stops or starts, or fell. Ask again"
+            told = (
+                f"fleetd hung up ({said(bad)}): it stops or starts, or fell. Ask again"
+            )
             raise UnreachableError(told) from bad
         finally:
             line.close()
@@ -342,11 +344,11 @@ def who_may(path: Path) -> str:
         except OSError:
             continue
         group, owner = group_of(found.st_gid), user_of(found.st_uid)
-        said = f"{path}: this user ({user}) may not use it. "
+        told = f"{path}: this user ({user}) may not use it. "
         if found.st_gid == 0 or not found.st_mode & stat.S_IRWXG:
-            return f"{said}It belongs to {owner}: sudo -u {owner} fleetd ..."
+            return f"{told}It belongs to {owner}: sudo -u {owner} fleetd ..."
         return (
-            f"{said}It belongs to the group {group}: "
+            f"{told}It belongs to the group {group}: "
             f"sudo usermod -aG {group} {user}, and log in again"
         )
     return f"{path}: permission denied"

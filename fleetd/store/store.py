@@ -62,9 +62,7 @@ class Store:
         self.newest = self.log.seq
         self.received_ms: int = self.log.received_ms
         self.providers: dict[str, str] = {}
-        self.crowded: set[tuple[str, str]] = (
-            set()
-        )  # (side, name): too many dead letters
+        self.crowded: set[tuple[str, str]] = set()  # (side, name): too many letters
         self.nudged: set[str] = set()  # sinks that are to try now
         self.warnings: list[str] = []  # of sinks that are about to lose what they hold
         self.heard: dict[str, int] = {}  # source → when it last sent something
@@ -128,8 +126,7 @@ class Store:
     async def wait_for(self, sink: str) -> None:
         """Sleep until something waits for the sink, or for a replay of it."""
         while self.paused(sink) or not self._has_work(sink):
-            bell = self._bells.setdefault(sink, trio.Event())
-            await bell.wait()
+            await self.bell(sink).wait()
 
     def _has_work(self, sink: str) -> bool:
         lanes = range(len(LANES))

@@ -10,11 +10,10 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import msgspec
 import trio
 from msgspec import Struct
 
-from fleetd.web import Request, Response
+from fleetd.web import Request, Response, complaint
 
 HEADER = "x-fleetd-probe"
 FOREIGN = 421  # Misdirected Request: what a fleetd answers to the probe of another one
@@ -91,8 +90,3 @@ class Probes:
 
     def _proof(self, nonce: str) -> str:
         return hmac.digest(self._key, nonce.encode(), "sha256").hex()
-
-
-def complaint(status: int, why: str) -> Response:
-    """A refusal as the door words it."""
-    return Response(status, msgspec.json.encode({"error": why}))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import structlog
 import trio
 from msgspec import Struct
 
@@ -30,7 +29,6 @@ KEEP_S = 3600.0
 LIVE = frozenset({"push", "poll"})  # origins of what is told now
 VEHICLE = CODES["vehicle"]
 MANY, MANY_SHARE = 5, 0.1  # so many at once are told in one alert
-logger = structlog.get_logger()
 
 
 class Habit(Struct, array_like=True):

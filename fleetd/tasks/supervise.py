@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import structlog
@@ -15,6 +15,7 @@ from fleetd.errors import (
     PayloadError,
     StoreError,
     TransientError,
+    leaves,
 )
 from fleetd.pace import Breaker
 
@@ -79,12 +80,3 @@ def _heard(name: str, faults: list[BaseException], health: Health) -> float:
     logger.warning("task_failed", task=name, why=str(faults[0]), exc_info=not unwell)
     waits = [getattr(one, "after", None) or 0.0 for one in faults]
     return max([*waits, HELD_RETRY if held else 0.0])
-
-
-def leaves(fault: BaseException) -> Iterator[BaseException]:
-    """The single faults inside groups, however deep."""
-    if isinstance(fault, BaseExceptionGroup):
-        for one in fault.exceptions:
-            yield from leaves(one)
-    else:
-        yield fault

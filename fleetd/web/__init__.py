@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleetd.web.door import Door, serve_stream
 from fleetd.web.listeners import TLS, Listener, open_listeners, twins
-from fleetd.web.messages import Handler, Limits, Request, Response
+from fleetd.web.messages import Handler, Limits, Request, Response, complaint
 
 __all__ = (
     "TLS",
@@ -14,6 +14,7 @@ __all__ = (
     "Listener",
     "Request",
     "Response",
+    "complaint",
     "open_listeners",
     "serve_stream",
     "twins",

@@ -68,6 +68,7 @@ class RefusedError(Exception):
 def complaint(
     status: int, why: str, headers: tuple[tuple[str, str], ...] = ()
 ) -> Response:
+    """An error as JSON."""
     return Response(status, msgspec.json.encode({"error": why}), headers=headers)
 
 

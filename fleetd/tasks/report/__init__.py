@@ -24,7 +24,7 @@ from fleetd.tasks.report import api, document, exposition
 from fleetd.tasks.report.asked import Asked
 from fleetd.tasks.report.rows import Live, Rows, look
 from fleetd.tasks.report.shape import Document
-from fleetd.web import Handler, Request, Response
+from fleetd.web import Handler, Request, Response, complaint
 
 if TYPE_CHECKING:
     from fleetd.tasks.board import Board
@@ -94,13 +94,6 @@ def allowed(request: Request, token: str) -> bool:
     scheme, _, given = request.header("authorization").partition(" ")
     same = hmac.compare_digest(given.strip().encode(), token.encode())
     return same and scheme.lower() == "bearer"
-
-
-def complaint(
-    status: int, why: str, headers: tuple[tuple[str, str], ...] = ()
-) -> Response:
-    """An error as JSON."""
-    return Response(status, msgspec.json.encode({"error": why}), headers=headers)
 
 
 class Reports:

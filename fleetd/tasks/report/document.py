@@ -9,7 +9,7 @@ import apsw
 
 from fleetd import __version__
 from fleetd.config import House
-from fleetd.event import millis, moment_of, stamp
+from fleetd.event import millis, stamp
 from fleetd.store.stats import Snapshot
 from fleetd.tasks.report.jobs import jobs_of
 from fleetd.tasks.report.rows import Live, Pulse, Rows
@@ -20,7 +20,7 @@ from fleetd.tasks.report.shape import (
     SourceDoc,
     TaskDoc,
 )
-from fleetd.tasks.report.sources import TROUBLED, source_of
+from fleetd.tasks.report.sources import TROUBLED, printed, source_of
 
 BEHIND_S = 15 * 60.0
 PINS_AFTER_S = 3600.0
@@ -38,7 +38,7 @@ def document(house: House, live: Live, rows: Rows) -> Document:
         pid=live.pid,
         config=str(house.path),
         config_refused=live.refused_config,
-        started_at=_at(live.started_ms),
+        started_at=printed(live.started_ms),
         now=stamp(live.now) or "",
         clock=live.clock,
         log=_log(house, live, rows, sinks),
@@ -50,10 +50,6 @@ def document(house: House, live: Live, rows: Rows) -> Document:
         },
         jobs=jobs_of(live.jobs, house),
     )
-
-
-def _at(ms: int | None) -> str | None:
-    return None if ms is None else stamp(moment_of(ms))
 
 
 def _sink(house: House, live: Live, rows: Rows, name: str) -> SinkDoc:
@@ -73,7 +69,7 @@ def _sink(house: House, live: Live, rows: Rows, name: str) -> SinkDoc:
         house.sinks[name].kind, state, why, min(ends), waiting, lanes[1],
         None if oldest is None else max(0.0, (millis(live.now) - oldest) / 1000),
         of(number, "delivered"), of(number, "skipped"), of(number, "dead"),
-        live.rates.get(name), _empty_at(live, name, waiting), _at(live.taken.get(name)),
+        live.rates.get(name), _empty_at(live, name, waiting), printed(live.taken.get(name)),
     )  # fmt: skip
 
 
@@ -96,7 +92,7 @@ def _empty_at(live: Live, name: str, waiting: int) -> str | None:
         return stamp(live.now)
     if drain <= 0:
         return None
-    return _at(millis(live.now) + int(waiting / drain * 1000))
+    return printed(millis(live.now) + int(waiting / drain * 1000))
 
 
 def _log(house: House, live: Live, rows: Rows, sinks: Mapping[str, SinkDoc]) -> LogDoc:
@@ -109,7 +105,7 @@ def _log(house: House, live: Live, rows: Rows, sinks: Mapping[str, SinkDoc]) -> 
         folder=str(Path(house.daemon.data)),
         newest_seq=snap.newest_seq,
         oldest_seq=snap.oldest_seq,
-        oldest_received_at=_at(snap.oldest_ms),
+        oldest_received_at=printed(snap.oldest_ms),
         events=min(span, snap.sums.stored()),
         disk_bytes=used,
         max_disk_bytes=live.max_disk,

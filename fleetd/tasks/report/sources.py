@@ -29,7 +29,7 @@ def source_of(house: House, live: Live, rows: Rows, name: str) -> SourceDoc:
         source.provider, state, why, of(number, "received"), of(number, "stored"),
         of(number, "duplicate"), of(number, "filtered"), of(number, "dead"),
         snap.sums.refused(number), snap.unverified.get(number, 0),
-        0 if name in live.untyped else drift, _at(last), source.receives, feeds,
+        0 if name in live.untyped else drift, printed(last), source.receives, feeds,
         live.silent.get(name, 0), live.budgets.get(name),
     )  # fmt: skip
 
@@ -44,7 +44,7 @@ def _feeds(live: Live, snap: Snapshot, name: str, number: int) -> dict[str, Feed
         state, why = _feed_state(live, name, feed)
         newest, oldest = kept.get(feed, (None, None))
         age = None if oldest is None else max(0.0, (now - oldest) / 1000)
-        found[feed] = FeedDoc(state, why, _at(newest), counts.get(feed, 0), age)
+        found[feed] = FeedDoc(state, why, printed(newest), counts.get(feed, 0), age)
     return found
 
 
@@ -138,5 +138,6 @@ def _silent(live: Live, rows: Rows, name: str, last: int) -> str:
     return f"nothing has arrived for {hours:.0f} h{told}"
 
 
-def _at(ms: int | None) -> str | None:
+def printed(ms: int | None) -> str | None:
+    """A moment as every document has it."""
     return None if ms is None else stamp(moment_of(ms))
