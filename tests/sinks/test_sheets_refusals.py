@@ -45,7 +45,9 @@ def far() -> Iterator[Google]:
         yield one
 
 
-def refusing(cloud: Cloud, title: str, why: str = NO) -> Callable[[Call], str]:
+def refusing(
+    cloud: Cloud, title: str, why: str | RefusedError = NO
+) -> Callable[[Call], str]:
     """A fault: the tab takes no rows, where it takes its header."""
 
     def fault(call: Call) -> str:
@@ -53,7 +55,7 @@ def refusing(cloud: Cloud, title: str, why: str = NO) -> Callable[[Call], str]:
         starts = [one["updateCells"]["start"] for one in asked if "updateCells" in one]
         found = [one.id for one in cloud.book(BOOK).tabs if one.title == title]
         if any(one["rowIndex"] and one["sheetId"] in found for one in starts):
-            raise RefusedError(why)
+            raise why if isinstance(why, RefusedError) else RefusedError(why)
         return ""
 
     return fault
@@ -113,6 +115,29 @@ async def test_a_batch_that_is_refused_names_all_of_it_and_proves_nothing(cloud)
 
     assert list(caught.value.reasons) == [2, 3, 4]
     assert not caught.value.proven
+
+
+@pytest.mark.parametrize("keys", [{}, {"mode": "upsert", "key": ("id",)}])
+async def test_what_is_too_big_for_one_call_goes_in_halves_and_blames_nobody(
+    cloud, keys
+):
+    async with sink(cloud, **FEW, **keys) as write:
+        await write(some(entries(1)))
+        why = RefusedError("Request payload size exceeds the limit", 413)
+        cloud.fault = refusing(cloud, "fleetd", why)
+        with pytest.raises(RejectedError) as caught:
+            await write(some(entries(2, 3)))
+
+    assert (caught.value.blameless, caught.value.status) == (True, 413)
+    assert list(caught.value.reasons) == [2, 3]
+
+
+def test_a_call_has_fewer_rows_where_there_are_more_columns(cloud):
+    wide = {f"c{n}": "location_description" for n in range(120)}
+    usual, few = SINK.shaped(config_of(cloud)), config_of(cloud, columns=wide)
+
+    assert usual.batch == 1500
+    assert SINK.shaped(few).batch == few.rows_a_call == 247
 
 
 async def test_what_has_no_row_is_not_taken_beside_what_a_person_changed(cloud):

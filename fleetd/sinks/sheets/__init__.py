@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from fleetd.errors import HeldError, RejectedError, TransientError
 from fleetd.event import Entry
 from fleetd.google import account_of, origin_of
+from fleetd.sinks.answers import OUT_OF_SIZE
 from fleetd.sinks.contract import Batch, Receipt, Sink, Write
 from fleetd.sinks.sheets import words
 from fleetd.sinks.sheets.audit import HEADERS, Audit
@@ -113,7 +114,10 @@ class Keeper:
             return await put(tab, entries, in_place=batch.in_place)
         except UnappliedError as again:  # of the batch, nothing counts as taken
             reasons = {one.seq: str(again) for one in batch.entries}
-            raise RejectedError(reasons, status=400, answer=again.answer) from again
+            raise RejectedError(
+                reasons, blameless=again.status == OUT_OF_SIZE, status=again.status,
+                answer=again.answer,
+            ) from again  # fmt: skip
 
     def _forget(self, tab: Log | Current) -> None:
         tab.tab.known = False
@@ -179,7 +183,7 @@ async def warn_if_public(google: Google) -> None:
 def shaped(config: Config) -> Sink:
     """A log goes by rows a call, what is kept current by time."""
     if config.mode == "append":
-        return SINK
+        return replace(SINK, batch=min(SINK.batch, config.rows_a_call))
     return replace(SINK, batch=5000, linger=float(config.every))
 
 

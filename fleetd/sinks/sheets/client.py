@@ -26,7 +26,7 @@ from fleetd.google import (
 from fleetd.google.account import why_refused
 from fleetd.masking import MASK
 from fleetd.pace import retry_after
-from fleetd.sinks.answers import Answer, ask
+from fleetd.sinks.answers import OUT_OF_SIZE, Answer, ask
 from fleetd.sinks.sheets.config import GOOGLE, Config
 from fleetd.sinks.sheets.wire import Updated
 from fleetd.world import World
@@ -47,11 +47,14 @@ FILES = re.compile(r"https://[a-z0-9.-]+\.googleusercontent\.com/")
 
 
 class UnappliedError(Exception):
-    """Google took none of it: the requests do not fit the sheet as it stands now."""
+    """Google took none of it: the requests do not fit the sheet as it stands now.
 
-    def __init__(self, why: str, answer: bytes) -> None:
+    With 413 there were only too many of them.
+    """
+
+    def __init__(self, why: str, answer: bytes, status: int = 400) -> None:
         super().__init__(why)
-        self.answer = answer
+        self.answer, self.status = answer, status
 
 
 class Google:
@@ -176,9 +179,10 @@ class Google:
         words = MASK.mask(fault.message)[:300]
         if unwell(answer.status):
             raise self._later(answer, words)
-        if answer.status == 400:
+        if answer.status in (400, OUT_OF_SIZE):
             self._judge_sheet(fault, answer)
-            raise UnappliedError(f"Google refused it: {words}", kept(answer))
+            why = f"Google refused it: {words}"
+            raise UnappliedError(why, kept(answer), answer.status)
         raise HeldError(
             self._advice(answer, fault), status=answer.status, answer=kept(answer)
         )

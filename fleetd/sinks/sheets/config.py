@@ -16,6 +16,7 @@ from fleetd.when import Zone
 GOOGLE = BaseUrl(SHEETS)
 TITLE = re.compile(r"[^\x00-\x1f\x7f\[\]*?:/\\]{1,80}")
 KEY = ("provider", "provider_vehicle_id")
+CELLS_A_CALL = 30_000
 __all__ = ["GOOGLE", "Config", "Spreadsheet"]
 
 
@@ -77,6 +78,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"key: {missing[0]!r} has no column; add it to columns")
         if not 1 <= self.every <= 3600:
             raise ValueError('every: between "1s" and "1h"')
+
+    @property
+    def rows_a_call(self) -> int:
+        """So many rows as come to about the 2 MB that Google advises for a call."""
+        return CELLS_A_CALL // (len(self.columns) + 1)
 
     @property
     def keys(self) -> tuple[str, ...]:

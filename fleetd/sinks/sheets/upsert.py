@@ -31,7 +31,6 @@ from fleetd.sinks.sheets.journal import Journal
 from fleetd.sinks.sheets.tab import Tab
 
 MOST_ROWS = 50_000  # that are read whole at each flush
-CALL_ROWS = 2000  # rows written in one call: about the 2 MB that Google advises
 TRIES = 3  # to put right what people move while we write
 logger = structlog.get_logger()
 _memory = msgspec.msgpack.Decoder(dict[str, Wanted]).decode
@@ -59,9 +58,9 @@ class Current:
             await self._audit.open()
         wanted, key_by_seq, keyless = self._collapsed(entries)
         refused: dict[str, str] = {}
-        pending = list(wanted.values())
+        pending, most = list(wanted.values()), self._config.rows_a_call
         while pending:
-            part, pending = pending[:CALL_ROWS], pending[CALL_ROWS:]
+            part, pending = pending[:most], pending[most:]
             refused |= await self._flush({one.key: one for one in part})
         if refused:  # the older ones of such a key were not written either
             reasons = {
