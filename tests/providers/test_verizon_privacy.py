@@ -83,6 +83,17 @@ def test_what_is_marked_one_level_above_its_place_is_private_too():
     assert (fix.id, fix.latitude) == ("7@1795183402", None)
 
 
+@pytest.mark.parametrize("spoil", [-1, -60, "NaN"])
+def test_a_page_that_nobody_can_read_keeps_no_place_where_one_is_private(spoil):
+    page = b'[{"x":1},%b,%b]' % (marked(True), message(marked(True).decode()))
+    bad = page.replace(b'"x":1', b'"x":NaN') if spoil == "NaN" else page[:spoil]
+    found = hide(bad).decode()
+
+    assert not [one for one in WHERE if one in found]
+    assert found.count("2026-11-20T14:03:22") == 2
+    assert hide(bad.replace(b"true", b"false")) == bad.replace(b"true", b"false")
+
+
 def test_the_neighbours_of_a_private_point_keep_theirs():
     points = [
         {**SECRET, "IsPrivate": False, "Latitude": 1.5},

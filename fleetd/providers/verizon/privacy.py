@@ -26,18 +26,22 @@ PLACE = frozenset(
     }
 )  # fmt: skip
 ENDS = ("start", "end")
+SPOKEN = re.compile(  # of what nobody can read: every place of it, with its value
+    rb'(?i)(\\*"(?:%b)\\*"\s*:\s*)(?:-?[0-9][0-9.e+-]*|\\*"(?![{\[])[^"]*"?)'
+    % "|".join(sorted(PLACE)).encode()
+)
 DEEPEST = 40
 
 
 def hide(body: bytes) -> bytes:
-    """The same without private places; what is no JSON at all stays as it is."""
+    """The same without private places; of what is no JSON, without any place at all."""
     if not MARK.search(body.lower()):
         return body
     try:
         told = msgspec.json.decode(body)
         return msgspec.json.encode(_without(told, DEEPEST))
     except (*reading.UNREADABLE, msgspec.MsgspecError, OverflowError):
-        return body
+        return SPOKEN.sub(rb"\1null", body)
 
 
 def _without(told: Any, room: int, *, private: bool = False) -> Any:
