@@ -240,6 +240,32 @@ def test_a_sample_goes_the_way_of_a_webhook(running: Fleetd, tmp_path: Path):
     assert "did you mean 'south'" in typo.stderr
 
 
+def test_a_sample_says_where_what_came_of_it_is_to_be_seen(running: Fleetd):
+    stored = running.run("send", "south", "-", stdin=fence(51).decode())
+    again = running.run("send", "south", "-", stdin=fence(51).decode())
+    broken = running.run("send", "south", "-", stdin="{}")
+    empty = running.run("send", "south", "-")
+    running.run("dead", "drop", "--all", "--yes")
+
+    assert "Look at it: fleetd events" in stored.stdout
+    assert "there already" in again.stdout
+    assert "could not be read: fleetd dead" in broken.stdout
+    assert "no record in it" in empty.stdout
+
+
+def test_a_sample_is_signed_by_the_daemon_where_this_shell_has_not_its_environment(
+    running: Fleetd,
+):
+    kept = dict(running.environ)
+    running.environ.clear()
+    try:
+        done = running.run("send", "south", "-", stdin=fence(52).decode())
+    finally:
+        running.environ.update(kept)
+
+    assert '"stored":1' in done.stdout
+
+
 def test_a_sample_of_who_sees_no_secret_is_signed_by_the_daemon(
     tmp_path: Path, hub: Hub, running: Fleetd
 ):

@@ -20,13 +20,20 @@ import msgspec
 from fleetd import config, providers, secrets, sinks
 from fleetd.cli import _client, _show
 from fleetd.config import Bind, House
-from fleetd.errors import FleetdError, UnreachableError, UsageError
+from fleetd.errors import FleetdError, UnreachableError, UsageError, said
 from fleetd.tasks.control.order import known
 from fleetd.world import wall_clock
 
 LARGEST = 16 << 20
 PATIENCE = 30.0
 OK = 200
+LOOK = (
+    ("dead", "It could not be read: fleetd dead"),
+    ("stored", "Look at it: fleetd events -n 5"),
+    ("filtered", "It was counted out: fleetd events --filtered"),
+    ("duplicate", "It was there already: fleetd events -n 5"),
+)
+NOTHING = "There was no record in it"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,13 +49,14 @@ def main(chosen: argparse.Namespace) -> int:
     path, extra = way_in(house, name)
     headers = {**signed(house, name, body), **extra}
     status, answer = post(house, path, headers, body)
+    found = parsed(answer)
     if chosen.json:
-        _show.lines([{"status": status, "answer": parsed(answer)}])
+        _show.lines([{"status": status, "answer": found}])
     else:
         print(f"{name}: {len(body)} bytes signed and posted; fleetd answered {status}:")
         print(_show.printable(answer.decode(errors="replace")))
-        if status == OK:
-            print("Look at it: fleetd events -n 5")
+        if status == OK and isinstance(found, dict):
+            print(next((told for key, told in LOOK if found.get(key)), NOTHING))
     return 0 if status == OK else 1
 
 
@@ -68,7 +76,7 @@ def body_of(file: str) -> bytes:
 
 
 def signed(house: House, name: str, body: bytes) -> Mapping[str, str]:
-    """The vendor's headers; where only the service sees the secret, it signs itself."""
+    """The vendor's headers; where the service alone has the secret, it signs itself."""
     source = house.sources[name]
     webhook = config.configured(source, providers.load).webhook
     if webhook is None or not source.receives:
@@ -80,9 +88,7 @@ def signed(house: House, name: str, body: bytes) -> Mapping[str, str]:
         return {}
     try:
         secret = seen(source.webhook_secret[0])
-    except secrets.MissingError as bad:
-        raise FleetdError(f"sources.{name}.webhook_secret: {bad}") from bad
-    except secrets.UnseenError:
+    except (secrets.MissingError, secrets.UnseenError):
         text = base64.b64encode(body).decode()
         found = _client.changer(house).post("sign", source=name, body=text)
         return dict(found["headers"])
@@ -127,7 +133,7 @@ def post(
         return answer.status, answer.read(LARGEST)
     except (OSError, http.client.HTTPException) as bad:
         raise UnreachableError(
-            f"nobody takes webhooks at {bind}: {bad}. Does fleetd run?"
+            f"nobody takes webhooks at {bind}: {said(bad)}. Does fleetd run?"
         ) from bad
     finally:
         line.close()
