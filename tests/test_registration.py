@@ -249,6 +249,22 @@ async def test_what_became_of_a_registration_is_told_once_and_once_that_it_is_me
         assert here.trouble == ""
 
 
+async def test_a_look_of_a_clock_that_was_a_year_ahead_is_not_waited_for(
+    tmp_path, world, autojump_clock
+):
+    sim = samsara()
+    async with street(tmp_path, world, sim) as here:
+        await here.do("add")
+        kept = here.store.recall("hooks:north")
+        ahead = kept["looked_ms"] + 365 * int(DAY) * 1000
+        await here.store.remember("hooks:north", {**kept, "looked_ms": ahead})
+    sim.hooks.clear()
+    async with street(tmp_path, world, sim, NAMED, watched=True) as here:
+        await days()
+
+        assert here.alerts() == ["webhook_gone"]
+
+
 async def test_one_that_motive_switched_off_is_told_and_mended_in_place(
     tmp_path, world, autojump_clock
 ):

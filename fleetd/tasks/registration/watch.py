@@ -33,10 +33,11 @@ async def watch_registration(board: Board, source: str, health: Health) -> None:
 
 
 def is_due(registration: Registration, now: int) -> bool:
-    """Whether a day is over, or the time of one that was rotated out."""
+    """Whether a day is over (or the clock went back), or the time of one rotated out."""
     kept = registration.kept
     ends = [one.retires_ms for one in kept.made if one.retires_ms is not None]
-    return now - kept.looked_ms >= DAY_MS or any(end <= now for end in ends)
+    fresh = 0 <= now - kept.looked_ms < DAY_MS
+    return not fresh or any(end <= now for end in ends)
 
 
 async def looked(registration: Registration, health: Health) -> bool:
