@@ -351,6 +351,18 @@ async def test_an_event_without_its_key_has_no_row_to_go_to(cloud):
     assert speeds(cloud) == {"a": 10}
 
 
+async def test_a_row_that_was_blanked_before_we_wrote_is_whole_again(cloud):
+    async with sink(cloud, **KEEP) as write:
+        await write(some([seen(1, "a", 1, 10), seen(2, "b", 1, 20)]))
+        pending = [{}]
+        cloud.before_write = lambda book: (
+            tab(cloud).rows.__setitem__(1, pending.pop()) if pending else None
+        )
+        await write(some([seen(3, "a", 2, 11)]))
+
+    assert speeds(cloud) == {"a": 11, "b": 20}
+
+
 @pytest.mark.parametrize("flags", [("clock_suspect",), ()])
 async def test_a_clock_that_is_ahead_does_not_hold_a_row_for_ever(cloud, flags):
     """Nothing is flagged while our own clock is suspect."""

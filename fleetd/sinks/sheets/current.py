@@ -237,7 +237,13 @@ def repairs(
     there = owners(lines, memory)
     heal(lines, there, memory, keys, changes)
     for key, one in memory.items():
-        if key not in there and key_of(one.cells[name] for name in keys) == key:
+        line = there.get(key)
+        if key_of(one.cells[name] for name in keys) != key:
+            continue
+        if line is None:
             changes.added.append({**one.cells, MARK: one.mark().written()})
+            changes.moved += 1
+        elif not line.key:  # a person blanked it before we wrote the rest
+            changes.updates[line.row] = {**one.cells, MARK: one.mark().written()}
             changes.moved += 1
     return changes
