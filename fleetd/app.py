@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
@@ -76,7 +76,10 @@ class Daemon:
                         self._metrics, budgets,
                     )  # fmt: skip
                     self._board = life.board
-                    await life.live(self._sockets, self._changed, self.ready)
+                    await life.live(
+                        self._sockets, self._changed, self.ready,
+                        stops=lambda: self._next is None,
+                    )  # fmt: skip
             finally:
                 await self._sockets.close()
 
@@ -167,51 +170,54 @@ class Life:
         self.store = store
         self.world = world
         self.clock = clock
+        tables = house.sinks.items()
         self.board = Board(
-            house,
-            store,
-            world,
-            clock=clock,
-            providers=providers_of(house),
-            notifies=[
-                name
-                for name, table in house.sinks.items()
-                if sinks.load(table.kind).notifies
-            ],
-            started_ms=started_ms,
-            metrics=metrics,
-        )
+            house, store, world, clock=clock, providers=providers_of(house),
+            notifies=[name for name, one in tables if sinks.load(one.kind).notifies],
+            started_ms=started_ms, metrics=metrics,
+        )  # fmt: skip
         store.writer.commit_times = self.board.metrics.committed
 
     async def live(
-        self, sockets: Sockets, changed: trio.Event, ready: trio.Event
-    ) -> None:
-        """Run until the config changes or the daemon stops."""
+        self, sockets: Sockets, changed: trio.Event, ready: trio.Event,
+        stops: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        """Run until the config changes or the daemon stops.
+
+        A stop closes the doors first, a reload last: no webhook waits for a slow sink.
+        """
         await self._register()
         await self.board.begin()
         reception = self._reception()
         self.board.freshen = reception.flush
         self.board.gates = reception.gates
-        async with trio.open_nursery() as outbound:
-            for name in self.house.sinks:
-                self._start(outbound, f"sink:{name}", self._delivery(name))
-            self._keep_house(outbound, reception)
-            async with self._credentials() as credentials:
-                loops = await self._askers(credentials)
-                doors = await self._open_doors(outbound, sockets, reception)
-                async with trio.open_nursery() as inbound:
-                    for name, loop in loops:
-                        self._start(inbound, name, loop)
-                    systemd.notify("READY=1")
-                    ready.set()
-                    await changed.wait()
-                    self.board.end()
-                    for door in doors:
-                        await door.close(within=CLOSE_WITHIN)
-                    inbound.cancel_scope.cancel()
+        async with trio.open_nursery() as around:
+            self._keep_house(around, reception)
+            async with trio.open_nursery() as outbound:
+                for name in self.house.sinks:
+                    self._start(outbound, f"sink:{name}", self._delivery(name))
+                async with self._credentials() as credentials:
+                    loops = await self._askers(credentials)
+                    doors = await self._open_doors(around, sockets, reception)
+                    async with trio.open_nursery() as inbound:
+                        for name, loop in loops:
+                            self._start(inbound, name, loop)
+                        systemd.notify("READY=1")
+                        ready.set()
+                        await changed.wait()
+                        if stops():
+                            await self._shut(doors)
+                        inbound.cancel_scope.cancel()
+                outbound.cancel_scope.cancel()
+            await self._shut(doors)
             await reception.flush()
-            outbound.cancel_scope.cancel()
+            around.cancel_scope.cancel()
         await close(self.board)
+
+    async def _shut(self, doors: Sequence[Door]) -> None:
+        self.board.end()
+        for door in doors:
+            await door.close(within=CLOSE_WITHIN)
 
     async def _register(self) -> None:
         house = self.house
@@ -246,19 +252,17 @@ class Life:
             probes=self.board.probes,
         )  # fmt: skip
 
-    def _keep_house(self, outbound: trio.Nursery, reception: Reception) -> None:
+    def _keep_house(self, around: trio.Nursery, reception: Reception) -> None:
         store, board, clock = self.store, self.board, self.clock
-        self._start(outbound, "prune", lambda health: prune(board, health))
-        self._start(
-            outbound, "heartbeat", lambda health: heartbeat(board, reception, health)
-        )
-        self._start(outbound, "sweep", lambda health: sweep(store, health))
-        self._start(outbound, "clock", lambda health: keep_time(clock, health))
-        self._start(outbound, "silence", lambda health: watch_silence(board, health))
-        self._start(outbound, "board", lambda health: watch(board, health))
+        self._start(around, "prune", lambda health: prune(board, health))
+        self._start(around, "heartbeat", partial(heartbeat, board, reception))
+        self._start(around, "sweep", lambda health: sweep(store, health))
+        self._start(around, "clock", lambda health: keep_time(clock, health))
+        self._start(around, "silence", lambda health: watch_silence(board, health))
+        self._start(around, "board", lambda health: watch(board, health))
 
     async def _open_doors(
-        self, outbound: trio.Nursery, sockets: Sockets, reception: Reception
+        self, around: trio.Nursery, sockets: Sockets, reception: Reception
     ) -> list[Door]:
         webhooks, board = self.house.webhooks, self.board
         tls = tls_of(self.house)
@@ -267,10 +271,9 @@ class Life:
             max_in_flight=int(webhooks.max_in_flight),
             admits=reception.admits,
         )
-        token = self.house.status.token
-        said = report.handler(
-            board, token.reveal() if token else None, self.house.status.bind
-        )
+        status = self.house.status
+        token = status.token.reveal() if status.token else None
+        said = report.handler(board, token, status.bind)
         rooms = {  # as they close: while a command is answered, webhooks are taken in
             "control": Door(control.handler(board)),
             "status": Door(said),
@@ -278,7 +281,7 @@ class Life:
         }
         for room, door in rooms.items():
             listeners = twins(sockets.of(room), tls if room == "webhooks" else None)
-            await outbound.start(door.serve, listeners)
+            await around.start(door.serve, listeners)
         return list(rooms.values())
 
     def _delivery(self, name: str) -> Loop:

@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Self
 
 SINK = """
@@ -18,10 +18,15 @@ batch = {batch}
 
 
 class FarSide:
-    """Takes arrays of events; `pause` is how long each request takes."""
+    """Takes arrays of events; `pause` is how long each request takes.
+
+    While `free` is not set, no request is answered at all.
+    """
 
     def __init__(self, pause: float = 0.0) -> None:
         self.pause = pause
+        self.free = Event()
+        self.free.set()
         self.seqs: Counter[int] = Counter()
         far = self
 
@@ -32,6 +37,7 @@ class FarSide:
                 size = int(self.headers["Content-Length"])
                 far.seqs.update(one["seq"] for one in json.loads(self.rfile.read(size)))
                 time.sleep(far.pause)
+                far.free.wait()
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -51,5 +57,6 @@ class FarSide:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.free.set()
         self._server.shutdown()
         self._server.server_close()
