@@ -395,6 +395,27 @@ async def test_what_was_missed_is_told_as_recovered_and_a_first_day_as_none(
     assert left == [], "it leaves no jobs behind"
 
 
+async def test_a_comparison_by_a_clock_that_was_ahead_is_made_again(
+    tmp_path, autojump_clock
+):
+    async with house(tmp_path, Far()) as here, trio.open_nursery() as nursery:
+        name = caught("north", "fixes")
+        ahead = millis(MORNING + timedelta(days=365))
+        await here.store.remember(name, {"ms": ahead})
+        run = partial(
+            reconcile, here.credential, [here.feed], 3600.0, store=here.store,
+            world=here.world, health=Health(here.world.now),
+        )  # fmt: skip
+        nursery.start_soon(run)
+        await trio.sleep(2 * 3600)
+        upto = here.store.recall(name)["ms"]
+        found = here.fixes()
+        nursery.cancel_scope.cancel()
+
+    assert upto <= millis(MORNING + timedelta(hours=2))
+    assert found == wanted(MORNING - timedelta(days=1), moment_of(upto))
+
+
 async def test_what_was_missed_does_not_wait_behind_a_long_past(
     tmp_path, autojump_clock
 ):

@@ -95,7 +95,9 @@ class Comparison:
         past = self.feed.past
         assert past is not None
         stands = self.store.recall(caught(self.source, self.feed.name)).get("ms")
-        since = now - FIRST if stands is None else moment_of(stands) - OVERLAP
+        since = now - FIRST
+        if stands is not None and stands <= millis(now):  # else a clock was ahead
+            since = moment_of(stands) - OVERLAP
         since = max(since, now - past.within)
         parts: Sequence[str] = ()
         if past.parts:
