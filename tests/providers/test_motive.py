@@ -196,6 +196,12 @@ def test_a_point_is_one_in_whatever_case_its_action_comes(action):
     assert one(POINT | {"action": action}) == one(POINT)
 
 
+def test_a_new_action_about_locations_that_is_no_point_is_kept():
+    found = one({"action": "vehicle_location_sharing_changed", "id": 5, "on": True})
+
+    assert (found.kind, found.type) == ("other", "vehicle_location_sharing_changed")
+
+
 def test_points_without_an_id_go_by_vehicle_time_and_type():
     stop, on = (
         one(POINT | {"id": None, "type": kind})

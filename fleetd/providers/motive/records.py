@@ -33,6 +33,7 @@ from fleetd.providers.motive.people import (
     who,
 )
 from fleetd.providers.motive.positions import lenient
+from fleetd.providers.motive.pushed import POINTS
 from fleetd.providers.motive.safety import performance, speeding
 from fleetd.providers.reading import (
     Wire,
@@ -63,7 +64,8 @@ def record(body: bytes) -> Iterator[AnyEvent]:
     action = snake(words(told, "action") or "")
     if not action:
         raise PayloadError("action is missing")
-    if action.startswith("vehicle_location_"):
+    known = action in POINTS or "located_at" in told
+    if action.startswith("vehicle_location_") and known:
         yield lenient(told)
     else:
         yield reader_of(action)(told, print_of_all(told))  # the log writes it anew
