@@ -111,6 +111,7 @@ def test_every_action_has_its_kind_with_vehicle_and_driver(action, kind):
         ["vehicle_location_updated"],
         ["fault_code_closed", "vehicle_upserted"],
         [],
+        [["vehicle_location_updated"]],
         b"[vehicle_location_updated]",
         b" [ vehicle_location_updated, fault_code_opened ]\r\n",
         b"['vehicle_location_updated']",

@@ -80,7 +80,7 @@ def listed(body: bytes) -> Unpacked:
         if UNQUOTED.fullmatch(body):
             return PROBE
         raise PayloadError(f"not JSON: {short(bad)}") from bad
-    if any(one[:1] in (b"{", b"[") for one in items):
+    if any(one[:1] in (b"{", b"[") and b"{" in one for one in items):
         return batch(items)
     return PROBE
 
