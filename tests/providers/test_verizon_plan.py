@@ -128,6 +128,20 @@ def test_a_vehicle_that_was_hidden_for_days_is_read_from_where_it_stood(name):
 
 
 @BOTH
+def test_a_clock_that_was_a_year_ahead_stops_no_reading_far_back(name):
+    ahead = NOW + 365 * DAY
+    far = Reveal(name, ALL, written(Walk(ahead - DAY, ahead, newest=NOW, deep=ahead)))
+    far.round()
+    first = far.unread
+    far.asked.clear()
+    far.now += DAY + HOUR
+    far.round()
+
+    assert first <= NOW - 3 * DAY + 60 * SECOND
+    assert far.unread <= far.now - 3 * DAY + 60 * SECOND
+
+
+@BOTH
 def test_a_backfill_leaves_out_what_is_refused_and_looks_for_nothing(name):
     past = FEEDS[name].past
     assert past is not None

@@ -167,8 +167,12 @@ def _later(
 
 
 def due(stands: Walk, now: datetime) -> bool:
-    """Whether a new round reads far back: a day has passed since one did."""
-    return stands.page is None and (stands.deep is None or now - stands.deep >= DAY)
+    """Whether a new round reads far back: a day has passed since one did.
+
+    One that lies ahead was dated by a clock gone wrong.
+    """
+    fresh = stands.deep is not None and timedelta(0) <= now - stands.deep < DAY
+    return stands.page is None and not fresh
 
 
 def stand(turn: Turn) -> Walk | None:
