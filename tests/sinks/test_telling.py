@@ -93,6 +93,18 @@ async def test_nothing_holds_an_alarm_back(clock):
     assert (await told(one, violation))[0].startswith("Hours-of-service violation")
 
 
+async def test_an_alarm_that_comes_by_the_other_road_as_well_rings_once(clock):
+    one = teller(clock, severity="severe")
+    sos = {"id": "s", "type": "sos", "severity": "low"}
+
+    assert (await told(one, brake(1, **sos)))[0] == "Sos · v1"
+    assert (await told(one, brake(2, **sos, driver_name="Ann")))[1] == {2: "unchanged"}
+    assert (await told(one, brake(3, **sos), generation=7))[0] == "Sos · v1"
+    again = {**sos, "at": START + timedelta(minutes=3)}
+    assert (await told(one, brake(4, **again)))[0] == "Sos · v1"
+    assert (await told(one, brake(5, **again, state="answered")))[0] == "Sos · v1"
+
+
 # severity
 
 

@@ -1,10 +1,10 @@
 """Which events ring, and when: shared by all sinks that notify.
 
-An event of the safety lane goes by itself, at once, whatever the hour. The others go
-together: those below `severity`, in `quiet` hours, said already within `repeat`, or
-unchanged since they were told are counted out with that word. What was told is on the
-disk before `write` returns, so a crash repeats a message only where it fell between the
-far side's taking it and that note.
+An event of the safety lane goes by itself, at once, whatever the hour; a later copy that
+says nothing new of it is no other alarm. The others go together: those below `severity`,
+in `quiet` hours, said already within `repeat`, or unchanged since they were told are
+counted out with that word. What was told is on the disk before `write` returns, so a
+crash repeats a message only where it fell between the far side's taking it and that note.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ class Teller:
             return Choice(digest(batch.digest), key=batch.key)
         known = set(self.memory.told.get(walk_of(batch), ()))
         fresh = [one for one in batch.entries if one.seq not in known]
-        alarm = next((one for one in fresh if one.lane == SAFETY), None)
+        alarms = (one for one in fresh if one.lane == SAFETY)
+        alarm = next((one for one in alarms if not self._is_told(one, batch)), None)
         if alarm is not None:
             handle = self._handle(alarm, batch) if is_over(alarm.event) else ""
             return self._one(alarm, fresh, {}, batch, handle)
@@ -142,18 +143,23 @@ class Teller:
 
     def _why_not(self, entry: Entry, batch: Batch) -> str:
         """Why this one does not ring; empty if it does."""
+        if self._is_told(entry, batch):
+            return "unchanged"
         if not self._is_grave(entry.event):
             return "severity"
         if batch.generation:
             return ""  # a replay was asked for by hand
-        mark = self.memory.things.get(thing(entry))
-        if mark and (mark.id, mark.state) == (entry.event.id, state_of(entry.event)):
-            return "unchanged"
         if self._handle(entry, batch):
             return ""  # an edit rings at nobody
         if self._is_quiet():
             return "quiet"
         return "cooldown" if self._is_cooling(entry) else ""
+
+    def _is_told(self, entry: Entry, batch: Batch) -> bool:
+        """Whether it was told, and this copy says nothing new; a replay tells it again."""
+        mark = None if batch.generation else self._mark_of(thing(entry))
+        known = None if mark is None else (mark.id, mark.state)
+        return known == (entry.event.id, state_of(entry))
 
     def _is_grave(self, event: Event) -> bool:
         least = self._manners.severity

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from fleetd.event import Detail, Entry, Event
+from fleetd.event import SAFETY, Detail, Entry
 from fleetd.sinks.contract import Batch
 from fleetd.sinks.wording import is_over, what
 
@@ -69,7 +69,7 @@ class Memory(Struct):
         for entry in entries:
             key = thing(entry)
             self.things.pop(key, None)  # to the end: the newest
-            self.things[key] = Mark(now, entry.event.id, state_of(entry.event), handle)
+            self.things[key] = Mark(now, entry.event.id, state_of(entry), handle)
         self.things = {
             key: one
             for key, one in [*self.things.items()][-MOST_THINGS:]
@@ -152,11 +152,13 @@ def subject(entry: Entry) -> str:
     return hashed(event.kind, entry.source, whose, is_over(event), *told)
 
 
-def state_of(event: Event) -> str:
-    """What must differ for the same event to be news."""
+def state_of(entry: Entry) -> str:
+    """What must differ for the same event to be news; of an alarm its time as well."""
+    event = entry.event
+    times = (event.at,) if entry.lane == SAFETY else ()
     names = ("type", "severity", "status", "state", "resolved", "removed")
     ended = getattr(event, "ended_at", None) is not None
-    return hashed(ended, *(getattr(event, name, None) for name in names))
+    return hashed(ended, *(getattr(event, name, None) for name in names), *times)
 
 
 def key_of(generation: int, entries: Sequence[Entry]) -> str:
