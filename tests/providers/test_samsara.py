@@ -307,9 +307,10 @@ def test_alert_speeds_are_kilometres_an_hour_and_slowness_is_no_speeding():
         "thresholdSpeedKilometersPerHour": 113,
         "operation": "GREATER",
     }
-    fast, slow = (
+    fast, slow, ranged = (
         one(incident({"speed": data | BOTH})),
         one(incident({"speed": data | {"operation": "LESS"}})),
+        one(incident({"speed": data | {"operation": "insideRange"}})),
     )
 
     assert (fast.type, fast.speed_mph, fast.limit_mph) == (
@@ -317,7 +318,7 @@ def test_alert_speeds_are_kilometres_an_hour_and_slowness_is_no_speeding():
         121 * MPH_PER_KPH,
         113 * MPH_PER_KPH,
     )
-    assert (slow.kind, slow.type) == ("alert", "speed")
+    assert (slow.kind, slow.type) == (ranged.kind, ranged.type) == ("alert", "speed")
 
 
 def test_a_resolved_fault_alert_is_a_fault_that_went_off():

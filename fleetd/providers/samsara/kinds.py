@@ -97,7 +97,7 @@ def speed(told: Told) -> Safety | Alert:
     """An alert on speed, in km/h. Slower than a threshold is no speeding."""
     data = told.data
     limit = mph(data, "thresholdSpeedKilometersPerHour")
-    if words(data, "operation") in ("LESS", "INSIDE_RANGE"):
+    if snake(words(data, "operation") or "") in ("less", "inside_range"):
         return detailed(told, of=Alert, kind="speed")
     return Safety(
         **told.base(),
