@@ -225,6 +225,17 @@ async def test_a_column_that_the_config_has_anew_is_added_on_the_right(cloud):
     assert tab(cloud).table()[0] == ["seq", "truck", "fleetd", "lat"]
 
 
+async def test_a_new_column_stands_beside_what_people_wrote_without_a_header(cloud):
+    async with sink(cloud, **FEW) as write:
+        await write(some(entries(1)))
+    tab(cloud).type(1, 4, "call Dana")
+    async with sink(cloud, columns={**FEW["columns"], "lat": "latitude"}) as write:
+        await write(some(entries(2)))
+
+    assert tab(cloud).table()[0] == ["seq", "truck", "fleetd", "", "", "lat"]
+    assert tab(cloud).table()[1][4] == "call Dana"
+
+
 # what may go wrong at Google
 
 

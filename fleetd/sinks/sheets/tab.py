@@ -214,19 +214,20 @@ class Tab:
 
     async def _read_header(self) -> None:
         rows = await self.rows([span(self.sheet.id, 0, 1)])
-        added = self.find_headers(rows.get(0, []))
-        if added:
-            await self._add_columns(added)
+        if missing := self.find_headers(rows.get(0, [])):
+            there = await self.rows([span(self.sheet.id, 0)])
+            free = max(map(len, there.values()), default=0)  # people need no headers
+            await self._add_columns({free + n: name for n, name in enumerate(missing)})
 
-    def find_headers(self, header: Sequence[Any]) -> dict[int, str]:
-        """Where our columns stand now; those that the config has anew, and where they go."""
+    def find_headers(self, header: Sequence[Any]) -> list[str]:
+        """Where our columns stand now; those that the config has anew."""
         layout = layout_of(header, self.headers)
         missing = [one for one in self.headers if one not in layout]
         for name in missing:
             if name in self.cursor.headers:
                 raise HeldError(words.header_changed(self.sheet.title, name))
         self.layout = layout
-        return {len(header) + n: name for n, name in enumerate(missing)}
+        return missing
 
     async def _add_columns(self, added: dict[int, str]) -> None:
         requests: list[Request] = []
