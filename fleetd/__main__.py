@@ -103,7 +103,11 @@ def run(argv: Sequence[str]) -> int:
     )
     add_config(parser, chosen.config)
     command.arguments(parser)
-    return int(command.main(parser.parse_args(chosen.rest)))
+    typed = parser.parse_args(chosen.rest)
+    try:
+        return int(command.main(typed))
+    except UnicodeEncodeError as bad:
+        raise UsageError(f"{bad.object[:80]!a} is no text in UTF-8") from bad
 
 
 def outer_parser() -> argparse.ArgumentParser:

@@ -316,6 +316,31 @@ def test_a_replay_is_seen_through(running: Fleetd, hub: Hub):
     assert "say what" in running.run("replay", "hub", code=2).stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("pause",),
+        ("why",),
+        ("events", "--vehicle"),
+        ("ledger", "--name"),
+        ("dead", "list"),
+    ],
+)
+def test_what_is_typed_in_another_alphabet_is_wrong_usage_and_no_crash(
+    running: Fleetd, words
+):
+    typed = b"M\xfcller".decode(errors="surrogateescape")
+    done = running.run(*words, typed, code=2)
+
+    assert done.stderr == "fleetd: 'M\\udcfcller' is no text in UTF-8\n"
+
+
+def test_a_number_that_no_letter_can_have_is_wrong_usage(running: Fleetd):
+    for action in ("retry", "drop"):
+        done = running.run("dead", action, "9" * 30, "--yes", code=2)
+        assert "no numbers as large as that" in done.stderr
+
+
 @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf"])
 def test_a_pace_that_is_none_sends_nothing(running: Fleetd, rate: str):
     done = running.run("replay", "hub", "--last", "1", f"--rate={rate}", code=2)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from fleetd.errors import UsageError
 
 LONGEST = 200
+LARGEST = (1 << 63) - 1  # an id in the log
 
 
 class Order(Struct, frozen=True):
@@ -61,6 +62,8 @@ class Order(Struct, frozen=True):
         value = self.values.get(name, [])
         if not isinstance(value, list) or not all(type(one) is int for one in value):
             raise UsageError(f"{name!r} takes a list of whole numbers")
+        if any(abs(one) > LARGEST for one in value):
+            raise UsageError(f"{name!r} takes no numbers as large as that")
         return value
 
     def told(self) -> dict[str, str]:
