@@ -225,6 +225,17 @@ async def test_a_usual_replay_that_delivers_a_dead_letter_clears_it(
         assert counted(here.store, "ops") == {"delivered": 1}
 
 
+async def test_a_retry_that_is_asked_for_twice_is_one(tmp_path, world, autojump_clock):
+    async with desk(tmp_path, world) as here:
+        await bury(here, fix(1))
+        found = [await here.do("dead", action="retry", name="ops") for _ in range(2)]
+        await bury(here, fix(2))
+        more = await here.do("dead", action="retry", name="ops")
+
+    assert found[0]["jobs"] == found[1]["jobs"]
+    assert found[0]["jobs"][0]["job"] != more["jobs"][0]["job"]
+
+
 async def test_letters_go_in_as_many_batches_as_the_sink_takes(
     tmp_path, world, autojump_clock
 ):

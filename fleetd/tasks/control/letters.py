@@ -13,7 +13,7 @@ from fleetd.providers.contract import Provider
 from fleetd.store import Append, Raw
 from fleetd.store import dead as store_dead
 from fleetd.store.dead import Again, Doubted, Drop, Forget, Letter
-from fleetd.store.jobs import AddJob
+from fleetd.store.jobs import AddJob, seqs_of
 from fleetd.store.reading import Reader
 from fleetd.tasks.control import pages
 from fleetd.tasks.control.order import Order, known
@@ -103,8 +103,14 @@ async def _places(board: Board, ids: list[int]) -> list[tuple[int, str, int | No
 
 
 async def _send(board: Board, sink: str, seqs: list[int]) -> dict[str, Any]:
-    """A replay of just these events; what is delivered leaves the dead letters."""
+    """A replay of just these events; what is delivered leaves the dead letters.
+
+    Asked for again while one is still to send them, it is that one.
+    """
     seqs = sorted(set(seqs))
+    for one in board.store.replays(sink):
+        if set(seqs) <= {seq for seq in seqs_of(one) or () if seq > one.cursor}:
+            return {"job": one.id, "sink": sink, "events": len(seqs)}
     add = AddJob(
         "replay", sink, {"seqs": seqs, "why": "dead letters"}, seqs[0] - 1, seqs[-1],
         len(seqs), millis(board.world.now()),
