@@ -15,10 +15,11 @@ from fleetd.directory import Directory
 from fleetd.errors import (
     PayloadError,
 )
-from fleetd.event import Position, has_fix, merged, millis
+from fleetd.event import Position, Record, has_fix, merged, millis
 from fleetd.providers import load
 from fleetd.providers.contract import Turn
 from fleetd.providers.geotab.people import reference, span
+from fleetd.tasks.intake import Arrival, take_in
 from tests.providers.geotab_client import (
     FEEDS,
     GEOTAB,
@@ -233,6 +234,19 @@ def drives(order: list[int], at: str) -> str | None:
     fix = Position(id="x", vehicle="b2A", at=datetime.fromisoformat(at))
     found = known.settle("haul", fix, millis(datetime.fromisoformat(at))).get("driver")
     return None if found is None else str(found)
+
+
+@pytest.mark.parametrize("since", ["1986-01-01T00:00:00.000Z", "2027-05-01T00:00:00Z"])
+def test_whoever_joined_long_ago_or_is_yet_to_has_a_name(since):
+    user = {"id": "b44", "firstName": "Ana", "lastName": "Ruiz", "activeFrom": since}
+    now = datetime.fromisoformat("2026-11-20T15:00:00Z")
+    arrival = Arrival("haul", GEOTAB, millis(now), "poll")
+    record = Record("drivers", json.dumps(user).encode())
+    found = take_in(arrival, [record], Directory())
+
+    assert [one.event.flags for one in found.made] == [()]
+    facts = [(one.vehicle, one.value) for one in found.facts]
+    assert facts == [("driver:b44", "Ana Ruiz")]
 
 
 @pytest.mark.parametrize(

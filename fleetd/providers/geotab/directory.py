@@ -49,7 +49,6 @@ def driver(body: bytes) -> Iterator[AnyEvent]:
     login = words(told, "name")
     yield Driver(
         id=named,
-        at=moment(told, "activeFrom"),
         driver=named,
         driver_name=full_name(told),
         state=standing(told),
