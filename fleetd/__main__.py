@@ -106,8 +106,8 @@ def run(argv: Sequence[str]) -> int:
     typed = parser.parse_args(chosen.rest)
     try:
         return int(command.main(typed))
-    except UnicodeEncodeError as bad:
-        raise UsageError(f"{bad.object[:80]!a} is no text in UTF-8") from bad
+    except UnicodeEncodeError as bad:  # its text may be a secret
+        raise UsageError("what was typed is no text in UTF-8") from bad
 
 
 def outer_parser() -> argparse.ArgumentParser:

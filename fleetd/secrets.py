@@ -244,7 +244,10 @@ def _below(where: str, key: str) -> str:
 def from_environ(name: str, environ: Mapping[str, str]) -> str:
     if name not in environ:
         raise MissingError(f"env:{name} is not set ({UNDER_SYSTEMD})")
-    return environ[name]
+    found = environ[name]
+    if any("\ud800" <= one <= "\udfff" for one in found):  # bytes of no letter
+        raise MissingError(f"env:{name} is not UTF-8 text")
+    return found
 
 
 def from_credentials(name: str, environ: Mapping[str, str]) -> str:

@@ -118,17 +118,24 @@ def test_all_that_is_missing_is_named_at_once(tmp_path):
         "g": Secret(f"file:{private(tmp_path / 'big', 'x' * 70_000)}"),
         "h": Secret(f"file:{tmp_path / 'bytes'}"),
         "i": Secret("file:/proc/self/mem"),  # opens, and fails where it is read
+        "j": Secret("env:BYTES"),
+    }
+    environ = {
+        "EMPTY": "",
+        "BYTES": b"tok\xfc".decode(errors="surrogateescape"),
+        "CREDENTIALS_DIRECTORY": str(tmp_path),
     }
 
     with pytest.raises(ConfigError) as caught:
-        secrets.resolve(table, {"EMPTY": "", "CREDENTIALS_DIRECTORY": str(tmp_path)})
+        secrets.resolve(table, environ)
 
     lines = sorted(str(caught.value).splitlines())
-    assert len(lines) == 9
+    assert len(lines) == 10
     for line, said in zip(
         lines,
         ["env:UNSET is not set (under systemd", "empty", "No such file", "not a regular",
-         "empty", "No such file", "over 65536 bytes", "not UTF-8", "/output error"],
+         "empty", "No such file", "over 65536 bytes", "not UTF-8", "/output error",
+         "env:BYTES is not UTF-8 text"],
         strict=True,
     ):  # fmt: skip
         assert said in line
