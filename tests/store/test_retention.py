@@ -281,6 +281,31 @@ async def test_delivered_history_never_stops_intake(autojump_clock, tmp_path, wo
         assert counted(store, "ops") == {"delivered": load.n}
 
 
+@pytest.mark.parametrize("held", [False, True])
+async def test_the_law_holds_while_the_clock_is_suspect_and_nothing_goes_for_its_age(
+    held, autojump_clock, tmp_path, world
+):
+    world.synchronised = lambda: False
+    rules = Rules(max_disk=8 * MIB, keep=DAY)
+    async with opened(tmp_path, world, rules=rules) as store:
+        keep, load = keeper(store, world, {"ops": 3600.0}), Load(store)
+        for _ in range(30):
+            if not store.trouble:
+                await load.day(1000, size=600)
+            if not held:
+                await drain(store)
+            await trio.sleep(600)
+            await keep.tick()
+            use = await keep._steps.use()
+            assert keep._clock.state == "suspect"
+            assert use.share <= 1 or store.trouble
+
+        assert ("waiting for ops" in store.trouble) == held
+        assert "skipped:expired" not in counted(store, "ops")
+        assert use.share < 1.5
+        assert await imbalances(store) == []
+
+
 async def test_raw_bytes_go_before_any_event(autojump_clock, tmp_path, world):
     async with opened(tmp_path, world, rules=Rules(max_disk=8 * MIB)) as store:
         keep = keeper(store, world)

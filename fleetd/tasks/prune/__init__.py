@@ -93,7 +93,8 @@ class Keeper:
     goes when its room is needed or its `keep` is over, counted `skipped: expired`. A
     running replay keeps its window from expiring for as long, but never from going when
     the disk fills up: only what a configured sink waits for may stop intake. What a
-    dead letter needs stays until it is retried or dropped.
+    dead letter needs stays until it is retried or dropped. While the clock is suspect
+    nothing goes for its age, and beyond the law the oldest that nobody waits for does.
     """
 
     def __init__(self, store: Store, clock: Clock, holds: Mapping[str, float]) -> None:
@@ -110,15 +111,15 @@ class Keeper:
         if self._store.log.full:
             await self._reopen(use)
         self._clock.look()  # right before anything is judged by its age
-        if not self._clock.trusted:
+        now, trusted = trio.current_time(), self._clock.trusted
+        urgent = use.share > 1 and not self._store.trouble
+        if urgent or (trusted and use.share > HIGH and now >= self._fruitless):
+            await self._relieve(use)
+        if not trusted:
             self.why = (
                 f"nothing is pruned while the clock is suspect: {self._clock.why}"
             )
             return
-        now = trio.current_time()
-        urgent = use.share > 1 and not self._store.trouble
-        if urgent or (use.share > HIGH and now >= self._fruitless):
-            await self._relieve(use)
         if now >= self._due:
             self._due = now + EVERY_S
             await self.expire()
@@ -269,7 +270,8 @@ class Keeper:
                 store.cursor(sink, lane) if store.waiting(sink, lane) else 1 << 62
                 for lane in (NORMAL, SAFETY)
             )
-            pins.append(Pin(sink, taking, (normal, safety), now - int(hold * 1000)))
+            edge = now - int(hold * 1000) if self._clock.trusted else 0
+            pins.append(Pin(sink, taking, (normal, safety), edge))
         return pins
 
     def _replays(self, now: int) -> list[Pin]:
