@@ -425,6 +425,16 @@ def test_a_duty_status_is_named_by_user_and_time_since_the_id_is_the_users():
     )
 
 
+def test_a_duty_status_without_a_time_is_not_as_old_as_its_driver():
+    told = {"action": "user_duty_status_updated", "created_at": "2019-03-01T08:00:00Z"}
+    first, later = (
+        one(told | PERSON | {"duty_status": status}) for status in ("driving", "off")
+    )
+
+    assert (first.at, later.at) == (None, None)
+    assert first.id != later.id
+
+
 def test_a_violation_takes_the_safety_lane_and_its_end_is_another_copy():
     body = {
         "action": "hos_violation_upserted",

@@ -176,8 +176,12 @@ DUTIES = {"sleeper": "sleeper_berth", "sleeper_bed": "sleeper_berth"}
 
 
 def duty(told: Wire, named: str) -> Duty:
-    """A driver's new status; the record's id is the user's, the time makes it one."""
-    user, at = words(told, "id", "user_id"), moment(told, "updated_at", *HAPPENED)
+    """A driver's new status; the record's id is the user's, the time makes it one.
+
+    The user was created long before.
+    """
+    times = (one for one in ("updated_at", *HAPPENED) if one != "created_at")
+    user, at = words(told, "id", "user_id"), moment(told, *times)
     said = snake(words(told, "duty_status") or "")
     return Duty(
         id=f"{user}@{millis(at)}" if user and at else named,
