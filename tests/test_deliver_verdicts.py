@@ -257,6 +257,23 @@ async def test_500_to_one_record_for_ever_delays_the_others_by_minutes(
         assert alone[-1] - alone[0] >= 15 * MINUTE
 
 
+@pytest.mark.parametrize("vehicles", [1, 20])
+@pytest.mark.parametrize("other", [500, 503])
+async def test_a_second_sick_record_does_not_shield_the_first(
+    autojump_clock, tmp_path, far, vehicles, other
+):
+    """It proves nothing, so another one is asked."""
+    far.answer = lambda asked: (
+        500 if "p2" in asked.ids else other if "p7" in asked.ids else 200
+    )
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n % vehicles}") for n in range(150)))
+        async with house.run(batch=3):
+            await house.until(lambda: bool(house.dead()), within=2 * HOUR)
+
+            assert [one for one, _ in house.dead()] == ["p2"]
+
+
 async def test_a_stuck_record_is_seen_even_when_few_others_can_prove_it(
     autojump_clock, tmp_path, far
 ):

@@ -64,6 +64,7 @@ class Accused:
         self.refused = False
         self.proved = False
         self.probed = False
+        self.doubted: set[int] = set()  # put off as well when they were to prove it
         self.again_at = now
         self._backoff = Backoff(chance, longest=LONE_LONGEST)
 
@@ -141,14 +142,18 @@ class Track:
         """A record beyond, itself not accused, of a vehicle that is not either.
 
         If there is no such vehicle, one of the same, once there is little hope left for
-        the accused one: taken after all, it would come out of order.
+        the accused one: taken after all, it would come out of order. One that was put
+        off itself goes again when all others were.
         """
         fair = [entry for entry in self.queue if entry.seq not in self._accused]
         kept = {whose(entry) for entry in self.queue if entry.seq in self._accused}
-        other = next((entry for entry in fair if whose(entry) not in kept), None)
-        if other is None and fair and accused.hopeless(now):
-            return fair[0]
-        return other
+        others = [entry for entry in fair if whose(entry) not in kept]
+        if not others and accused.hopeless(now):
+            others = fair
+        found = next((one for one in others if one.seq not in accused.doubted), None)
+        if found is None:
+            accused.doubted.clear()
+        return found or next(iter(others), None)
 
     @property
     def accused(self) -> int:
@@ -196,10 +201,11 @@ class Track:
         self._size = min(self._plan.batch, self._size * 2)
         self._ceiling = min(self._plan.batch, self._ceiling + 1)
 
-    def _probed(self) -> None:
+    def _probed(self, *doubted: int) -> None:
         accused = self._accused.get(self.queue[0].seq) if self.queue else None
         if accused is not None:
             accused.probed = True
+            accused.doubted.update(doubted)
 
     def refused(
         self, tried: Try, error: RejectedError, now: float, takes: Takes
@@ -227,7 +233,7 @@ class Track:
     ) -> bool:
         """The far side is unwell; True: a lone record is proven to be the reason."""
         if tried.probe:
-            self._probed()
+            self._probed(tried.entries[0].seq)
             return False
         self._laters += 1
         self.again = len(tried.entries)
