@@ -306,6 +306,10 @@ def test_a_no_in_a_200_is_never_an_empty_list():
         judged(200, no({"message": '{:page=>["is bad"]}', "code": "bad_request"}))
     with pytest.raises(PayloadError, match="no reason given"):
         judged(200, {"success": "false"})
+    with pytest.raises(PayloadError, match="no reason given"):
+        judged(
+            200, lists(0, more=False).replace(b'"success": true', b'"status": false')
+        )
 
     assert refused.value.status == 401
     assert (busy.value.after, busy.value.status) == (60.0, 429)

@@ -126,9 +126,10 @@ def authorize(token: str) -> Mapping[str, str]:
 
 
 class Verdict(Struct, frozen=True):
-    """As much of an answer as says whether it is one."""
+    """As much of an answer as says whether it is one; some calls write `status`."""
 
     success: Any = None
+    status: Any = None
 
 
 _verdict = msgspec.json.Decoder(Verdict).decode
@@ -162,7 +163,8 @@ def refused(body: bytes) -> bool:
         told = _verdict(body)
     except reading.UNREADABLE:
         return False
-    return reading.flag({"success": told.success}, "success") is False
+    said = reading.flag({"success": told.success}, "success")
+    return said is False or told.status is False
 
 
 def reasons(body: bytes) -> str:
