@@ -9,11 +9,14 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, LiteralString, Self
 from urllib.parse import urlencode
 
 import psycopg
+import trustme
 
 from tests.bench.servers import free_port
 
@@ -157,6 +160,24 @@ class Postgres:
     def do(self, query: LiteralString, *told: Any, database: str = GIS) -> None:
         """Run a statement, by who may do everything."""
         self.rows(query, *told, database=database)
+
+
+@contextmanager
+def secured(folder: Path, name: str) -> Iterator[Postgres]:
+    """A server that speaks TLS as `name`; `ca.pem` in the folder vouches for it."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    made = ca.issue_cert(name)
+    server = Postgres(ssl="on")
+    key, cert = server.folder / "key.pem", server.folder / "cert.pem"
+    made.private_key_pem.write_to_path(key)
+    made.cert_chain_pems[0].write_to_path(cert)
+    for one in (key, cert):
+        os.chown(one, *(who() or (-1, -1)))
+        one.chmod(0o600)
+    server.set(ssl_key_file=str(key), ssl_cert_file=str(cert))
+    with server:
+        yield server
 
 
 def programs() -> Path:

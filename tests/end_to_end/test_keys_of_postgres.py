@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-import trustme
 
 from tests.end_to_end.showing import shows
 from tests.harness import Fleetd
-from tests.postgres import BOSS, GIS, PASSWORD, PLAIN, SEALED, Postgres, who
+from tests.postgres import BOSS, GIS, PASSWORD, PLAIN, SEALED, Postgres, secured
 
 SOURCE = """
 [sources.gate]
@@ -47,22 +45,11 @@ KEPT = "SELECT data_id FROM (SELECT id AS data_id FROM {}.other_events) x ORDER 
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Postgres, Path]]:
     """A server that speaks TLS, and who vouches for it."""
-    ca = trustme.CA()
-    pem = tmp_path_factory.mktemp("ca") / "ca.pem"
-    ca.cert_pem.write_to_path(pem)
-    made = ca.issue_cert("localhost")
-    server = Postgres(ssl="on")
-    key, cert = server.folder / "key.pem", server.folder / "cert.pem"
-    made.private_key_pem.write_to_path(key)
-    made.cert_chain_pems[0].write_to_path(cert)
-    for one in (key, cert):
-        os.chown(one, *(who() or (-1, -1)))
-        one.chmod(0o600)
-    server.set(ssl_key_file=str(key), ssl_cert_file=str(cert))
-    with server:
+    folder = tmp_path_factory.mktemp("ca")
+    with secured(folder, "localhost") as server:
         for base in (GIS, PLAIN):
             server.do(f"GRANT CREATE ON DATABASE {base} TO {SEALED}")  # type: ignore[arg-type]
-        yield server, pem
+        yield server, folder / "ca.pem"
 
 
 @pytest.fixture(scope="module")

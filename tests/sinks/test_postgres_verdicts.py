@@ -8,12 +8,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from fleetd.config import Seconds
 from fleetd.errors import HeldError, RejectedError, TransientError
@@ -23,7 +21,7 @@ from fleetd.secrets import Secret
 from fleetd.sinks.postgres import SINK, Config
 from fleetd.sinks.postgres.address import trust, way_of
 from fleetd.world import World
-from tests.postgres import GIS, PASSWORD, PLAIN, SEALED, USER, Postgres, who
+from tests.postgres import GIS, PASSWORD, PLAIN, SEALED, USER, Postgres, secured
 from tests.sinks.databases import Place
 from tests.sinks.things import DAY, batch, entries, entry
 
@@ -317,24 +315,6 @@ def test_the_file_of_certificates_that_is_named_wins():
     assert trust(config, {"host": "h", "sslrootcert": "/theirs"}) == {
         "sslmode": "verify-full", "sslrootcert": "/ours",
     }  # fmt: skip
-
-
-@contextmanager
-def secured(folder: Path, name: str) -> Iterator[Postgres]:
-    """A server that speaks TLS, with a certificate for `name`."""
-    ca = trustme.CA()
-    ca.cert_pem.write_to_path(folder / "ca.pem")
-    made = ca.issue_cert(name)
-    server = Postgres(ssl="on")
-    key, cert = server.folder / "key.pem", server.folder / "cert.pem"
-    made.private_key_pem.write_to_path(key)
-    made.cert_chain_pems[0].write_to_path(cert)
-    for one in (key, cert):
-        os.chown(one, *(who() or (-1, -1)))
-        one.chmod(0o600)
-    server.set(ssl_key_file=str(key), ssl_cert_file=str(cert))
-    with server:
-        yield server
 
 
 @pytest.fixture(scope="module")
