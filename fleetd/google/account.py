@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EDIT = "https://www.googleapis.com/auth/spreadsheets"
 READ = "https://www.googleapis.com/auth/spreadsheets.readonly"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+SAFE = ("https://", "http://127.0.0.1:", "http://localhost:", "http://[::1]:")
 LIFE = timedelta(minutes=60)
 SKEW = timedelta(seconds=10)  # our clock may be ahead of theirs
 SHARE = 0.8  # of a token's life, then it is renewed
@@ -68,7 +69,7 @@ def account_of(text: str) -> Account:
         raise ValueError(
             f"a key of type {account.type[:40]!r}: make one of a service account"
         )
-    if not account.token_uri.startswith(("https://", "http://127.0.0.1:")):
+    if not account.token_uri.startswith(SAFE):
         raise ValueError("its token_uri is not an https address")
     _key(account.private_key)
     return account

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from fleetd.errors import HeldError, TransientError
 from fleetd.event import Position, Trip
-from fleetd.google import origin_of
+from fleetd.google import account_of, origin_of
 from fleetd.masking import MASK
 from fleetd.secrets import Secret
 from fleetd.sinks.sheets import SINK
@@ -327,6 +327,17 @@ async def test_what_is_no_key_is_said_without_showing_it(cloud, key):
             await write(some(entries(1)))
 
     assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "example.com"])
+def test_a_claim_goes_unsealed_to_this_box_alone(cloud, host):
+    key = json.dumps(cloud.account(token_uri=f"http://{host}:9000/token"))
+
+    if host == "example.com":
+        with pytest.raises(ValueError, match="not an https"):
+            account_of(key)
+    else:
+        assert account_of(key).client_email == EMAIL
 
 
 async def test_neither_key_nor_token_is_ever_told(cloud):
