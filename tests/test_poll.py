@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from fleetd.directory import Directory
 from fleetd.event import Record, millis
-from fleetd.providers.contract import Page, Turn
+from fleetd.providers.contract import Page, Past, Turn
+from fleetd.tasks.coverage import caught
 from fleetd.tasks.intake import Arrival, take_in_turns
 from fleetd.tasks.poll.page import Sheet, portions
 from fleetd.tasks.poll.trail import Trail
@@ -78,6 +79,19 @@ async def test_a_new_feed_is_told_where_to_begin_and_an_old_one_is_not(
 
     assert far.asked[0].params["since"].startswith("2026-11-21T06:00")
     assert far.asked[1].params["since"] == ""
+
+
+async def test_how_things_stand_says_nothing_of_what_came_between(
+    autojump_clock, tmp_path
+):
+    past = Past(FIXES.ask, FIXES.unpack, within=timedelta(days=9))
+    shown = replace(FIXES, name="shown", snapshot=True, past=past)
+    far = Far(lambda _asked: page(fix(1)))
+    async with polled(tmp_path, far, FIXES, shown) as source:
+        await trio.sleep(100)
+
+        assert source.store.recall(caught("north", "fixes"))["ms"] > millis(MORNING)
+        assert source.store.recall(caught("north", "shown")) == {}, "that is compared"
 
 
 async def test_a_feed_that_was_not_answered_yet_begins_there_also_after_a_restart(

@@ -115,7 +115,8 @@ class Poller:
             return max(getattr(bad, "after", None) or 0.0, self._backoff.failed())
         self._backoff.succeeded()
         self.health.say("failing" if self._rounds.unserved else "waiting", self._note)
-        if not self._note:  # nobody was left out
+        shown = self.feed.snapshot and self.feed.past  # which comparisons speak for
+        if not self._note and not shown:  # nobody was left out
             self.store.note(caught(self.plan.source, self.feed.name), {"ms": began})
         for done in (self._lost, self._first):
             if self.store.recall(done):
