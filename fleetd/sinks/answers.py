@@ -180,33 +180,24 @@ def _is_slow(answer: Answer) -> bool:
     return answer.cut == "too slow"
 
 
-class Said(Struct):
-    """The words by which endpoints take a 2xx back."""
-
-    ok: msgspec.Raw = msgspec.Raw(b"null")
-    success: msgspec.Raw = msgspec.Raw(b"null")
-    status: msgspec.Raw = msgspec.Raw(b"null")
-    error: msgspec.Raw = msgspec.Raw(b"null")
-    errors: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_said = msgspec.json.Decoder(Said)
-
-
 def says_no(body: bytes) -> str | None:
-    """Why a 2xx is no yes: it is a web page (a login, a portal), or it says so."""
+    """Why a 2xx is no yes: it is a web page (a login, a portal), or it says so.
+
+    The words by which endpoints take it back are ok, success, status, error and errors.
+    """
     start = body[:1024].lstrip(BLANK)
     if start.startswith(b"<") and PAGE.search(start):
         return "with a web page: a login or a proxy stands in between"
     try:
-        said = _said.decode(body.lstrip(BLANK))
+        found = _object.decode(body.lstrip(BLANK))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None  # its own words, or none
     except RecursionError:
         return "with a body that is nested too deep to be read"
-    if FALSE & {_bare(said.ok), _bare(said.success)} or _bare(said.status) in FAILED:
+    said = {name.lower(): _bare(value) for name, value in found.items()}
+    if FALSE & {said.get("ok"), said.get("success")} or said.get("status") in FAILED:
         return "the body says it failed"
-    if not {_bare(said.error), _bare(said.errors)} <= NOTHING:
+    if not {said.get("error", b"null"), said.get("errors", b"null")} <= NOTHING:
         return "the body names an error"
     return None
 
