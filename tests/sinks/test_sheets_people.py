@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -137,6 +138,49 @@ async def test_a_copy_of_a_tab_is_not_the_tab(cloud):
 
     assert seqs(cloud) == [1, 2]
     assert seqs(cloud, "Copy of fleetd") == [1]
+
+
+async def test_a_copy_of_a_tab_may_be_kept_in_its_turn(cloud):
+    async with sink(cloud, **FEW) as write:
+        await write(some(entries(1)))
+    book = cloud.book(BOOK)
+    note = next(one for one in book.metadata.values() if one.key == "fleetd.cursor")
+    copy = tab(cloud).copied()
+    copy.id, copy.title = 4242, "Copy of fleetd"
+    book.tabs.insert(0, copy)
+    for seq in (
+        2,
+        3,
+    ):  # each after a start, and Google names what is noted in any order
+        async with sink(cloud, **FEW, tab="Copy of fleetd", adopt=True) as write:
+            await write(some(entries(seq)))
+        book.metadata.pop(99, None)
+        book.metadata[99] = Metadatum(
+            99, note.key, note.value, "DOCUMENT", {"sheetId": 4242}
+        )
+
+    assert seqs(cloud, "Copy of fleetd") == [1, 2, 3]
+    assert seqs(cloud) == [1]
+
+
+async def test_of_two_that_find_the_same_empty_tab_one_has_it(cloud):
+    book = cloud.book(BOOK)
+    book.tabs[0].title = "fleetd"
+    async with sink(cloud, **FEW) as write:
+        await write(some(entries(1), log="log-2"))
+    theirs = {one.id: one for one in book.metadata.values()}
+    for one in theirs.values():
+        one.value = one.value.replace(platform.node(), "box-2")
+    book.metadata.clear()
+    book.tabs[0].rows = [{} for _ in range(100)]
+    cloud.before_write = lambda book: book.metadata.update(theirs)  # they are quicker
+    async with sink(cloud, **FEW) as write:
+        with pytest.raises(HeldError, match="already in use"):
+            await write(some(entries(1)))
+        with pytest.raises(HeldError, match=r"belongs to another fleetd \(box-2\)"):
+            await write(some(entries(1)))
+
+    assert tab(cloud).table() == []
 
 
 # whose tab it is

@@ -125,15 +125,10 @@ class Tab:
     def _find(self, sheets: Sequence[Sheet]) -> Sheet | None:
         """Ours by what it says of itself, else the one with the title."""
         for one in sheets:
-            ours = one.cursor is not None and one.cursor.tab == self.title
-            if ours and one.cursor and one.cursor.sheet == one.id:  # a copy is not it
+            if one.cursor is not None and one.cursor.tab == self.title:
                 return one
-        for one in sheets:
-            if one.title.lower() == self.title.lower():
-                if one.cursor is not None and one.cursor.sheet != one.id:
-                    one.cursor = None
-                return one
-        return None
+        title = self.title.lower()
+        return next((one for one in sheets if one.title.lower() == title), None)
 
     def _judge(self, sheet: Sheet, cursor: Cursor) -> None:
         if cursor.mode != self.mode:
@@ -194,7 +189,7 @@ class Tab:
             owner.log, owner.box, owner.place, self.title, sheet.id, self.mode,
             next=below, headers=self.headers, keys=self.keys,
         )  # fmt: skip
-        sheet.cursor_id = number_of("cursor", sheet.id, owner.log)
+        sheet.cursor_id = number_of("cursor", sheet.id)  # whoever is first has it
         metadatum = noted(sheet.cursor_id, CURSOR, packed(cursor), sheet.id)
         requests = [*requests, *self._dress(sheet, added), metadatum]
         try:
@@ -333,10 +328,11 @@ def _note(sheet: Sheet, note: Note) -> None:
     ident, value = note.metadata_id, note.metadata_value
     if note.metadata_key == CURSOR:
         try:
-            sheet.cursor = _cursor(value)
+            found = _cursor(value)
         except msgspec.MsgspecError as bad:
             why = f"tab '{sheet.title}' is kept by a fleetd that this one does not know"
             raise HeldError(why) from bad
-        sheet.cursor_id = ident
+        if found.sheet == sheet.id:  # else this is a copy of the tab it speaks of
+            sheet.cursor, sheet.cursor_id = found, ident
     elif note.metadata_key == FLUSH and value.isdecimal():
         sheet.flushes[int(value)] = ident
