@@ -150,6 +150,24 @@ async def test_states_and_reasons_name_what_is_wrong(tmp_path, world, autojump_c
         assert (await here.port("/healthz")).status == 200, "a full disk is an answer"
 
 
+async def test_a_disk_that_hangs_is_not_ready_for_webhooks(
+    tmp_path, world, autojump_clock
+):
+    class Hung:
+        async def join(self, _write, *, within):
+            await trio.sleep(within)
+            raise TimeoutError
+
+    async with desk(tmp_path, world) as here:
+        assert (await here.port("/readyz")).status == 200
+        writer, here.store.writer = here.store.writer, Hung()
+        found = await here.port("/readyz")
+        here.store.writer = writer
+
+    assert found.status == 503
+    assert "longer than 2.5s" in found.json["error"]
+
+
 async def test_a_sink_far_behind_degrades_and_pins_the_log(
     tmp_path, world, autojump_clock
 ):

@@ -139,10 +139,19 @@ class Reports:
 
     async def readyz(self) -> Response:
         """200 while a webhook would be taken in."""
-        why = self._board.refusing()
+        why = self._board.refusing() or await self._slow()
         if why:
             return complaint(503, why)
         return Response(200, b'{"ready":true}')
+
+    async def _slow(self) -> str:
+        """Why a webhook would not be on the disk in time; empty where it would."""
+        within = self._board.house.webhooks.answer_within
+        try:
+            await self._board.store.join(small.Nothing(), within=within)
+        except TimeoutError:
+            return f"the disk takes longer than {within} (webhooks.answer_within)"
+        return ""
 
     async def health(self) -> Response:
         """The status document; 503 when unhealthy, for monitors that see only that."""
