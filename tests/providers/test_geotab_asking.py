@@ -106,6 +106,13 @@ def test_a_server_that_stays_at_its_version_is_not_asked_round_in_a_circle():
     assert not page("positions", rows(2000, version=LIVE.bookmark), LIVE).more
 
 
+def test_a_version_that_is_a_number_is_kept_as_text():
+    numbered = rows(1000).replace(b'"0f"', b"9007199254740993")
+    found = page("positions", numbered, LIVE)
+
+    assert (found.bookmark, found.more) == ("9007199254740993", True)
+
+
 # listings
 
 

@@ -54,7 +54,7 @@ def records(feed: str, rows: list[Raw]) -> list[Record]:
 
 class FeedRows(Struct, frozen=True, rename="camel"):
     data: list[Raw]
-    to_version: str
+    to_version: str | int
 
 
 class FeedAnswer(Struct, frozen=True):
@@ -81,7 +81,7 @@ def ask_on(kind: str, begins: timedelta | None, turn: Turn) -> Ask:
 def unpack_on(feed: str, ask: Ask, body: bytes, _turn: Turn) -> Page:
     """The rows of a page, in the order they became known: that of versions, not of time."""
     found = read(body, _fed).result
-    version = found.to_version
+    version = str(found.to_version)  # a number is kept as text, too
     if not version.strip() or len(version) > LONGEST_VERSION:
         raise PayloadError("toVersion is empty or absurdly long")
     moved = version != params_of(ask).get("fromVersion")
