@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import msgspec
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -436,21 +437,24 @@ async def test_what_was_missed_does_not_wait_behind_a_long_past(
 class Strict(Far):
     """A vendor that forbids a path, or what is older than a moment, until it does not."""
 
-    def __init__(self, path: str = "", before: datetime = EARLIEST) -> None:
+    def __init__(
+        self, path: str = "", before: datetime = EARLIEST, says: int = 403
+    ) -> None:
         super().__init__()
-        self.path, self.before = path, millis(before)
+        self.path, self.before, self.says = path, millis(before), says
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         asked = request.url
         if asked.path == self.path or int(asked.params["since"]) < self.before:
-            self.script.insert(0, httpx.Response(403))
+            self.script.insert(0, httpx.Response(self.says))
         return await super().__call__(request)
 
 
+@pytest.mark.parametrize("says", [403, 401])
 async def test_a_job_that_is_refused_waits_and_the_next_one_goes_on(
-    tmp_path, autojump_clock
+    says, tmp_path, autojump_clock
 ):
-    far = Strict(before=SIX_DAYS[0])
+    far = Strict(before=SIX_DAYS[0], says=says)
     older = (SIX_DAYS[0] - timedelta(days=1), SIX_DAYS[0])
     async with house(tmp_path, far) as here:
         refused = await here.ask_for(*older)

@@ -24,6 +24,7 @@ from tests.polling import (
     ACME,
     FIXES,
     PEOPLE,
+    UNITS,
     Asked,
     Far,
     feed,
@@ -178,6 +179,29 @@ async def test_a_refused_token_holds_the_polling_and_one_question_tries_it(
 
         assert source.alerts() == [("polling_held", ""), ("polling_resumed", "")]
         assert source.balanced()
+
+
+async def test_a_token_refused_to_one_feed_alone_holds_up_no_other(
+    autojump_clock, tmp_path
+):
+    far = Far(
+        lambda asked: 401 if asked.path == "/people" else page(next="1", whole=True)
+    )
+    async with polled(tmp_path, far, UNITS, PEOPLE, FIXES) as source:
+        await trio.sleep(6 * 3600)
+
+        assert source.states()["people"] == "held"
+        assert "Other calls are answered" in source.healths["people"].why
+        assert far.paths().count("/fixes") > 600
+        assert source.alerts()[-1] == ("feed_held", "people")
+        assert len(source.alerts()) == 3
+
+        far.answer = lambda _asked: page(next="1", whole=True)
+        await source.until(lambda: source.states()["people"] == "waiting", 400)
+        far.answer = lambda _asked: 401
+        await source.until(lambda: source.states()["people"] == "held", 4000)
+
+        assert source.alerts()[-1] == ("polling_held", "")
 
 
 async def test_an_operator_who_resumes_has_a_refused_token_tried_at_once(

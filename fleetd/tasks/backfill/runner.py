@@ -249,12 +249,12 @@ class Walk:
         )
         if isinstance(bad, TransientError):
             await trio.sleep(max(bad.after or 0.0, self._backoff.failed()))
-        elif bad.status == 401:
-            await job.credential.refused(str(bad))
         elif isinstance(bad, UnreadableError):
             await self._keep_once(bad)
             await self._rest()
         else:
+            if bad.status == 401:
+                await job.credential.refused(str(bad), f"job {job.id}")
             job.refused = why
             return False
         return True

@@ -63,6 +63,8 @@ class Credential:
         session = account.provider.session
         self._logins = Logins(self, session) if session else None
         self._hold: Hold | None = None
+        self._answers = 0  # that took the credential
+        self._refusals: dict[str, int] = {}  # by whom: how many had when it was refused
         self._nudges = 0  # how often an operator said: try now
         self.holds = Holds(account.source, store)
         self._org = Org()
@@ -91,13 +93,27 @@ class Credential:
         """Why the vendor refuses this credential; empty where it does not."""
         return self._hold.why if self._hold else ""
 
-    async def refused(self, why: str) -> None:
-        """Ask nothing for a while: the vendor does not take this credential."""
+    async def refused(self, why: str, to: str) -> bool:
+        """Ask nothing for a while: the vendor does not take this credential.
+
+        False where it was refused to this feed or job before, and others were answered
+        since: then it lacks something for that one alone, which holds up nobody else.
+        """
+        before = self._refusals.get(to, self._answers)
+        self._refusals[to] = self._answers
+        if before < self._answers:
+            return False
         self._hold = Hold(why, trio.current_time() + HELD_RETRY)
         await self.holds.hold("", why)
+        return True
+
+    def served(self, to: str) -> None:
+        """All that this feed asked was answered."""
+        self._refusals.pop(to, None)
 
     async def _taken(self) -> None:
         """The vendor takes it: whoever waits goes on."""
+        self._answers += 1
         if self._hold is not None:
             self._hold = None
             self._store.ring(self.account.source)

@@ -28,6 +28,7 @@ from fleetd.world import World
 
 OVERLAP = timedelta(minutes=5)  # that is read twice where a bookmark was lost
 DIRECTORY_S = 60.0  # at most
+ELSEWHERE = "Other calls are answered: does the token lack what this one needs?"
 NOBODY_YET = 5.0  # seconds until we look again whether a vehicle is known
 logger = structlog.get_logger()
 
@@ -114,6 +115,7 @@ class Poller:
             self.health.say("failing", said(bad))
             return max(getattr(bad, "after", None) or 0.0, self._backoff.failed())
         self._backoff.succeeded()
+        self.credential.served(self.feed.name)
         self.health.say("failing" if self._rounds.unserved else "waiting", self._note)
         shown = self.feed.snapshot and self.feed.past  # which comparisons speak for
         if not self._note and not shown:  # nobody was left out
@@ -337,8 +339,10 @@ class Poller:
         if self._listing is not None:
             self._listing.again()
         if bad.status == 401:
-            await self.credential.refused(str(bad))
-            return 0.0
+            if await self.credential.refused(str(bad), self.feed.name):
+                return 0.0
+            bad = HeldError(f"{bad} {ELSEWHERE}", status=401)
+            self.health.say("held", str(bad))
         await self._hold(bad, "")
         if isinstance(bad, UnreadableError):  # most often a proxy's, and soon over
             return self._backoff.failed()
