@@ -127,6 +127,23 @@ async def test_no_header_is_made_of_data(smtp, made):
     assert "\nBcc" not in got.text
 
 
+@pytest.mark.parametrize(
+    "evil",
+    [
+        "=?utf-8?q?x=0D=0ABcc:_all@example.com?=",
+        "=?utf-8?b?DQpCY2M6IHg=?=",
+        "=?u?q?=ff?=",
+    ],
+)
+async def test_what_looks_like_an_encoded_word_is_told_as_it_stands(smtp, made, evil):
+    alert = events.Alert(id="1", at=DAY, vehicle=f"{evil} é", type=evil)
+    await write(made(), batch([entry(1, alert)]))
+
+    (got,) = smtp.got
+    assert got.mail["Bcc"] is None
+    assert evil.replace("=?", "= ?").capitalize() in got.mail["Subject"].capitalize()
+
+
 async def test_a_line_of_one_dot_ends_no_mail(smtp, made):
     from fleetd.sinks.telling.manners import Templates
 

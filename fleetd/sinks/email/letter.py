@@ -63,6 +63,11 @@ def fits(one: Mailbox) -> bool:
         return False
 
 
+def subject_of(message: Message) -> str:
+    """Its title; what looks like an encoded word would be decoded, line ends and all."""
+    return clean(message.title, SUBJECT).replace("=?", "= ?")
+
+
 def letter(
     sender: Mailbox,
     to: Sequence[Mailbox],
@@ -75,7 +80,7 @@ def letter(
     mail = EmailMessage(policy=SMTP)
     mail["From"] = sender.header
     mail["To"] = [one.header for one in to]
-    mail["Subject"] = clean(message.title, SUBJECT)
+    mail["Subject"] = subject_of(message)
     mail["Date"] = format_datetime(now.astimezone(UTC))
     whose = blake2b("\n".join((sender, *to)).encode(), digest_size=6).hexdigest()
     mail["Message-ID"] = f"<{key}.{whose}@{sender.domain}>"
