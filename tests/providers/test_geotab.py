@@ -133,7 +133,8 @@ def test_a_trip_that_is_computed_anew_is_the_same_trip_in_a_later_revision():
         (61.42, "00:48:10", 76.5, 61.42),
         (113_276.75, "01:27:41", 77.51, 113.27675),  # metres
         (3_000.0, "00:06:00", 30.0, 3.0),  # and of a short trip as well
-        (40.0, "00:01:00", 2.4, 0.04),  # even where km could be
+        (40.0, "00:01:00", 2.4, 0.04),
+        (5.0, "01:00:00", 0.1, 5.0),  # an average that is odd proves nothing by itself
         (12_000.0, "02:00:00", 6_000.0, None),  # a fix gone astray: these are km
         (12_000.0, "02:00:00", None, None),
         (50.0, "00:05:00", None, None),  # 600 km/h

@@ -217,15 +217,16 @@ def kilometres(
 ) -> float | None:
     """A distance that could be driven in the time, or null.
 
-    It is told in km, and by some databases in metres: the trip's own average speed (km/h
-    while driving) tells which.
+    It is told in km. What nobody could drive was told in metres, as some databases do,
+    where the trip's own average speed (km/h while driving) says so.
     """
     if distance is None or not drove or drove < 0:
         return distance
     hours = drove / 3600
-    if average is not None and 0 < METRES * average * hours < distance:
+    farthest, said = hours * FASTEST_KPH, hours * (average or 0.0)
+    if distance > farthest and 0 < said * METRES < distance:
         distance /= 1000
-    return distance if distance <= hours * FASTEST_KPH else None
+    return distance if distance <= farthest else None
 
 
 DUTIES: Mapping[str, str] = {
