@@ -227,6 +227,14 @@ async def test_a_wrong_password_is_said_and_never_shown(smtp, made):
     assert "correct them" in str(found)
 
 
+async def test_a_server_that_takes_no_password_holds_and_is_told_so(smtp, made):
+    smtp.says["EHLO"] = ["250-hello\r\n250 STARTTLS", "250-hello\r\n250 AUTH XOAUTH2"]
+    found = await refused(made())
+
+    assert isinstance(found, HeldError)
+    assert "no way to log in with a password" in str(found)
+
+
 async def test_a_server_without_starttls_gets_no_password(made):
     with served(starttls=False) as server:
         found = await refused(made(server))

@@ -223,6 +223,11 @@ def _login(line: Line, call: Call) -> None:
         raise RefusedError("login", 503, b"it takes no password") from None
     except smtplib.SMTPResponseException as bad:
         raise RefusedError("login", bad.smtp_code, _bytes(bad.smtp_error)) from None
+    except smtplib.SMTPServerDisconnected:
+        raise
+    except smtplib.SMTPException:  # as where it takes nothing but OAuth
+        why = b"it offers no way to log in with a password"
+        raise RefusedError("login", 504, why) from None
     except UnicodeEncodeError:
         raise RefusedError("login", 535, b"user and password must be ASCII") from None
     except ValueError:  # binascii.Error is one
