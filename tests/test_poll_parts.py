@@ -255,6 +255,8 @@ async def test_a_vehicle_begins_when_it_is_known_however_late_it_is_asked_and_an
         await source.until(lambda: tracks(far))
         began = tracks(far)[0].params["since"]
         await trio.sleep(3 * 3600)
+    async with polled(tmp_path, far, UNITS, TRACKS) as source:
+        await trio.sleep(3600)
         far.answer = vendor
         await source.until(lambda: bookmark(source, "u9"))
 

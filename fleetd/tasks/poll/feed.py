@@ -120,6 +120,8 @@ class Poller:
         shown = self.feed.snapshot and self.feed.past  # which comparisons speak for
         if not self._note and not shown:  # nobody was left out
             self.store.note(caught(self.plan.source, self.feed.name), {"ms": began})
+        if self.feed.parts:
+            self._begun.pop("", None)
         for done in (self._lost, self._first):
             if self.store.recall(done):
                 await self.store.remember(done, None)
@@ -136,7 +138,8 @@ class Poller:
             return min(NOBODY_YET, self.plan.every)
         now = self._now()
         for one in vehicles:  # a round may end before it comes to them
-            self._begins(now, one)
+            if self.store.bookmark(self.plan.source, self._place(one)) is None:
+                self._begins(now, one)
         self._note = await self._rounds.go(vehicles)
         return self.plan.every
 
@@ -220,11 +223,13 @@ class Poller:
     def _begins(self, now: datetime, part: str) -> datetime:
         """Where a feed begins: one that begins now stays there until its first answer.
 
-        A vehicle that turns up later begins then. Also over restarts a feed stays there,
-        unless the config says another beginning.
+        So does each vehicle; one that turns up later begins where a round that is not
+        through began, else then. Also over restarts, unless the config says otherwise.
         """
         begins, known = self.plan.begins(now), self._begun.get(part)
-        if known is None and not part and self.plan.since is None:
+        if known is None and part:
+            known = self._begins(now, "")
+        elif known is None and self.plan.since is None:
             kept = self.store.recall(self._first)
             known = moment_of(kept["ms"]) if kept else None
         if known is None or begins < known:
@@ -317,11 +322,10 @@ class Poller:
         Not when the last page came: whoever reads a month from its beginning has read
         nothing of its end.
         """
-        kept = self.store.recall(self._first) or self.store.recall(
-            caught(self.plan.source, self.feed.name)
-        )
+        names = self._first, caught(self.plan.source, self.feed.name)
+        kept = [found["ms"] for one in names if (found := self.store.recall(one))]
         begins = self.plan.begins(self._now())
-        return moment_of(kept["ms"] if kept else max(0, millis(begins)))
+        return moment_of(min(kept, default=max(0, millis(begins))))
 
     @property
     def _lost(self) -> str:
