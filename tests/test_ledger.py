@@ -46,6 +46,23 @@ async def test_a_quiet_hour_is_complete(tmp_path, world, autojump_clock):
     assert finding(found, "ops")["verdict"] == "complete"
 
 
+async def test_what_still_waits_for_a_sink_is_said_beside_what_it_has(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        await put(here.store, fix(1), fix(2))
+        before = await here.ask("/api/ledger")
+        await drain(here.store)
+        after = await here.ask("/api/ledger")
+
+    assert finding(before, "ops")["sentence"] == (
+        "ops: complete: 0 events delivered, 0 skipped, 2 waiting now."
+    )
+    assert finding(after, "ops")["sentence"] == (
+        "ops: complete: 2 events delivered, 0 skipped."
+    )
+
+
 async def test_a_count_that_does_not_balance_is_lost(tmp_path, world, autojump_clock):
     async with desk(tmp_path, world) as here:
         await put(here.store, fix(1), fix(2))
@@ -145,6 +162,23 @@ async def test_down_time_is_told_and_what_it_means_for_each_source(
         f"south: {DOWN}, complete (compared with Motive to 06:46);" in south["sentence"]
     )
     assert found["verdict"] == "unknown"
+
+
+async def test_a_vendor_that_was_never_compared_with_is_not_passed_over(
+    tmp_path, world, autojump_clock
+):
+    feeds = {"position": ("positions",), "trip": ("trips",)}
+    async with desk(tmp_path, world) as here:
+        await covered(here, north=Coverage("Samsara", receives=False, kinds=feeds))
+        await heard(here, "north", "positions")
+        before = await here.ask("/api/ledger")
+        await heard(here, "north", "trips")
+        after = await here.ask("/api/ledger")
+
+    assert "complete (not yet compared with Samsara);" in (
+        finding(before, "north")["sentence"]
+    )
+    assert "complete (compared with Samsara to" in finding(after, "north")["sentence"]
 
 
 async def test_what_was_missed_is_complete_once_the_vendor_was_asked_for_it(

@@ -90,7 +90,10 @@ class Book:
             said = f"{scope.name}: {'; '.join(parts)}."
             yield Finding(scope.name, verdict, said)
 
-    def sinks(self, scopes: Sequence[Scope]) -> Iterator[Finding]:
+    def sinks(
+        self, scopes: Sequence[Scope], waiting: Mapping[int, int]
+    ) -> Iterator[Finding]:
+        """One sentence a sink: what it has, what was lost to it, what it waits for now."""
         for scope in scopes:
             n = self._of.get(scope.id, Counter())
             gaps = [
@@ -105,6 +108,8 @@ class Book:
             verdict = "lost" if gaps or lost else "complete"
             parts = [*map(_told, gaps), *lost, *self._dead(n, "event")]
             said = f"{_n(n['delivered'], 'event')} delivered, {n['skipped']} skipped"
+            if waiting.get(scope.id, 0) > 0:
+                said += f", {waiting[scope.id]} waiting now"
             yield Finding(
                 scope.name, verdict, _sentence(scope.name, verdict, said, parts)
             )
@@ -157,7 +162,7 @@ class Book:
             for feed in feeds
         )
         if not upto:
-            return ""
+            return f" (not yet compared with {cover['title']})"
         zone = self._asked.house.daemon.timezone.info
         at = moment_of(upto).astimezone(zone)
         today = self._asked.now.astimezone(zone).date()

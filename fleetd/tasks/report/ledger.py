@@ -72,7 +72,10 @@ def answer(asked: Asked, db: apsw.Connection) -> dict[str, Any]:
         outages = _outages(db, span, snap.created_ms, asked.now)
         known = Known(stats.kept(db, COVERS), stats.kept(db, CAUGHT))
     book = Book(asked, rows, gaps, outages, known)
-    findings = [*book.sources(ours), *book.sinks(sinks)]
+    waiting: Counter[int] = Counter()
+    for (sink, _lane), (_seq, n) in snap.cursors.items():
+        waiting[sink] += n
+    findings = [*book.sources(ours), *book.sinks(sinks, waiting)]
     worst = max((EXITS[one.verdict] for one in findings), default=0)
     lost = any(one.verdict == "lost" for one in findings)
     return {
