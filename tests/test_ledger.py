@@ -175,10 +175,9 @@ async def test_a_vendor_that_was_never_compared_with_is_not_passed_over(
         await heard(here, "north", "trips")
         after = await here.ask("/api/ledger")
 
-    assert "complete (not yet compared with Samsara);" in (
-        finding(before, "north")["sentence"]
-    )
-    assert "complete (compared with Samsara to" in finding(after, "north")["sentence"]
+    first, then = (finding(one, "north")["sentence"] for one in (before, after))
+    assert "complete (not yet compared with Samsara);" in first
+    assert "complete (compared with Samsara to" in then
 
 
 async def test_what_was_missed_is_complete_once_the_vendor_was_asked_for_it(
