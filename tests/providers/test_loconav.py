@@ -367,6 +367,8 @@ def test_personal_data_of_a_driver_is_masked_before_it_is_kept():
 
     assert b"XYZ-1" not in kept
     assert b"https://x" not in kept
+    other = raw.replace(b"licenseNumber", b"license_number")
+    assert b"XYZ-1" not in mask_fields(other, PROVIDER.secret_fields)
 
 
 def test_every_kind_that_can_come_is_declared():

@@ -15,12 +15,11 @@ from fleetd.providers import reading
 from fleetd.providers.loconav.told import moment_in, point, short_id, vehicle_of
 from fleetd.providers.reading import Wire, flag, inner, number, snake, words
 
-SECRETS = frozenset(  # of a driver, and nobody's business here
-    {
-        "aadharNumber", "licenseNumber", "guarantorName", "guarantorPhoneNumber",
-        "rfidTrackingId", "uploads",
-    }
+PRIVATE = (  # of a driver, and nobody's business here
+    "aadharNumber", "licenseNumber", "guarantorName", "guarantorPhoneNumber",
+    "rfidTrackingId", "uploads",
 )  # fmt: skip
+SECRETS = frozenset(PRIVATE) | {snake(one) for one in PRIVATE}  # they write both
 STATES = {
     "1": "initialized", "2": "trashed", "3": "ongoing", "4": "delayed",
     "5": "unsuccessful", "6": "completed",
