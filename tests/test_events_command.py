@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 import trio
 
-from fleetd.event import Position
+from fleetd.event import Alert, Position
 from fleetd.store import look
 from fleetd.store.stats import seq_at
 from tests.conftest import MORNING
@@ -168,6 +168,30 @@ async def test_one_look_is_bounded_and_says_how_far_it_came(
 
     assert found.entries == ()
     assert found.low == here.store.newest - look.EXAMINED + 1
+
+
+@pytest.mark.parametrize("of", [{}, {"kind": "alert"}])
+async def test_events_that_are_huge_come_a_few_at_a_time_and_all_of_them(
+    tmp_path, world, autojump_clock, of
+):
+    text = "x" * 900_000
+    async with desk(tmp_path, world) as here:
+        for n in range(1, 31):
+            await put(here.store, Alert(id=f"a{n}", at=MORNING, text=text))
+        pages, after, before = [], 0, []
+        while sum(map(len, pages)) < 30:
+            found = await here.ask("/api/events", after=str(after), n="1000", **of)
+            pages.append(seqs(found))
+            after = found["high"]
+        low = ""
+        while sum(map(len, before)) < 30:
+            found = await here.ask("/api/events", before=low, n="1000", **of)
+            before.append(seqs(found))
+            low = str(found["low"])
+
+    assert [one for page in pages for one in page] == [*range(1, 31)]
+    assert [one for page in before[::-1] for one in page] == [*range(1, 31)]
+    assert max(map(len, (*pages, *before))) * len(text) < 2 * look.HELD
 
 
 async def test_damage_is_told_and_the_rest_is_shown(tmp_path, world, autojump_clock):

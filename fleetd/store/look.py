@@ -18,6 +18,8 @@ from fleetd.store.moves import Attempt
 from fleetd.store.rows import gather
 
 EXAMINED = 20_000  # rows one look goes through before it says how far it came
+HELD = 8 << 20  # bytes of events in one look, or little more: one may have a megabyte
+AT_ONCE = 64  # rows that are fetched by their seqs
 AROUND = 5_000  # rows on either side in which revisions of an event are sought
 COLUMNS = "seq, source, lane, origin, received_ms, revision, crc, body, kind, raw, part"
 ONE = f"SELECT {COLUMNS} FROM events WHERE seq = ?"
@@ -105,7 +107,7 @@ def source_names(db: apsw.Connection) -> dict[int, tuple[str, str]]:
 def newest(
     db: apsw.Connection, wanted: Filter, low: int, high: int, limit: int
 ) -> Found:
-    """The last `limit` events meant in (low, high); goes through 20 000 rows at most."""
+    """The last `limit` events meant in (low, high), or fewer; `low` says how far it went."""
     found, seqs = _take(db, wanted, low, high, limit, down=True)
     reached = seqs if seqs is not None else low
     return Found(tuple(reversed(found.entries)), reached, high, found.damaged)
@@ -114,7 +116,7 @@ def newest(
 def oldest(
     db: apsw.Connection, wanted: Filter, low: int, high: int, limit: int
 ) -> Found:
-    """The first `limit` events meant in (low, high); goes through 20 000 rows at most."""
+    """The first `limit` events meant in (low, high), or fewer; `high` says how far it went."""
     found, seqs = _take(db, wanted, low, high, limit, down=False)
     return Found(found.entries, low, high if seqs is None else seqs + 1, found.damaged)
 
@@ -126,21 +128,22 @@ def _take(
     names = source_names(db)
     entries: list[Entry] = []
     damaged: list[int] = []
-    examined = 0
-    for row in _rows(db, wanted, low, high, limit, down=down):
+    examined = held = 0
+    for row in _rows(db, wanted, low, high, down=down):
         examined += 1
         entry = entry_of(row, names)
         if entry is None:
             damaged.append(row[0])
         elif wanted.fits(entry.source, entry.event):
             entries.append(entry)
-        if len(entries) >= limit or examined >= EXAMINED:
+            held += len(row[7])
+        if len(entries) >= limit or examined >= EXAMINED or held >= HELD:
             return Found(tuple(entries), low, high, tuple(damaged)), row[0]
     return Found(tuple(entries), low, high, tuple(damaged)), None
 
 
 def _rows(
-    db: apsw.Connection, wanted: Filter, low: int, high: int, limit: int, *, down: bool
+    db: apsw.Connection, wanted: Filter, low: int, high: int, *, down: bool
 ) -> Iterator[Any]:
     if not wanted.kinds:
         yield from db.execute(DOWN if down else UP, (low, high, EXAMINED))
@@ -151,7 +154,7 @@ def _rows(
         for code in wanted.codes
     ]
     merged = islice(merge(*each, reverse=down), EXAMINED)
-    while seqs := list(islice(merged, max(64, limit))):
+    while seqs := list(islice(merged, AT_ONCE)):
         yield from sorted(gather(db, PICK, seqs), reverse=down)
 
 
