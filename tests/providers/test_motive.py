@@ -201,6 +201,7 @@ def test_a_new_action_about_locations_that_is_no_point_is_kept():
     found = one({"action": "vehicle_location_sharing_changed", "id": 5, "on": True})
 
     assert (found.kind, found.type) == ("other", "vehicle_location_sharing_changed")
+    assert one({"action": "!?", "id": 5}).type == "unknown"
 
 
 def test_points_without_an_id_go_by_vehicle_time_and_type():

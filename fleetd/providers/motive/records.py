@@ -61,9 +61,10 @@ Reader = Callable[[Wire, str], AnyEvent]
 def record(body: bytes) -> Iterator[AnyEvent]:
     """Any webhook record but a location point: its `action` says what it is."""
     told = loads(body, SECRETS)
-    action = snake(words(told, "action") or "")
-    if not action:
+    said = words(told, "action")
+    if said is None:
         raise PayloadError("action is missing")
+    action = snake(said)
     known = action in POINTS or "located_at" in told
     if action.startswith("vehicle_location_") and known:
         yield lenient(told)
