@@ -174,6 +174,8 @@ async def test_what_is_resolved_is_edited_also_after_a_restart(slack, tmp_path):
     assert [text.splitlines()[0] for text in slack.texts()] == [
         "Fault P0420 cleared · v1"
     ]
+    edit = json.loads(slack.asked[-1].body)
+    assert edit["parse"] == "none", "an edit is else read as if a person had typed it"
 
 
 async def test_a_webhook_cannot_edit_and_says_it_in_another_message(slack):

@@ -153,9 +153,12 @@ class Slack:
             return hook_reply(answer, self._world)
         if choice.handle:
             channel, _, ts = choice.handle.partition("/")
-            return await self._call(
-                "chat.update", {"channel": channel, "ts": ts, **body}
-            )
+            at = {
+                "channel": channel,
+                "ts": ts,
+                "parse": "none",
+            }  # else as if typed: @all
+            return await self._call("chat.update", {**at, **body})
         return await self._call(
             "chat.postMessage",
             {"channel": config.channel, "metadata": metadata(choice), **body},
