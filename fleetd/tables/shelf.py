@@ -204,7 +204,7 @@ class Shelf:
         folder = self.place / f"date={day}"
         try:
             names = os.listdir(folder)  # noqa: PTH208  names will do
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return [
             folder / name for name in sorted(filter(PART.fullmatch, names), key=age)
@@ -218,7 +218,8 @@ class Shelf:
             names = os.listdir(self.place)  # noqa: PTH208
         except FileNotFoundError:
             return []
-        return sorted(found[1] for found in map(DAY.fullmatch, names) if found)
+        found = (one[1] for one in map(DAY.fullmatch, names) if one)
+        return sorted(filter(is_date, found))
 
     def _hits(self, part: Part, wanted: Wanted) -> list[tuple[int, int, bool]]:
         """Keys of the rows wanted that a file has: key, row, whether ours is newer."""
@@ -368,6 +369,15 @@ def span_of(keys: Iterable[int], ms: Mapping[int, int]) -> tuple[int, int]:
     """The first and the last of the times of rows."""
     times = [ms[key] for key in keys]
     return min(times, default=FAR), max(times, default=-FAR)
+
+
+def is_date(text: str) -> bool:
+    """Whether there is such a day, and not only such a name."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def age(name: str) -> int:

@@ -242,6 +242,21 @@ def test_rows_that_are_stamped_ahead_of_our_clock_age_nothing(lake):
     assert list(lake.days()) == ["date=2026-11-16", "date=2026-11-21"]
 
 
+def test_what_is_only_named_like_a_day_is_left_alone(lake):
+    lake.put(alarm(1), alarm(2, NOON - 40 * DAY))
+    place = lake.folder / "safety_events"
+    (place / "date=0000-00-00").mkdir()
+    (place / "date=2026-02-30").mkdir()
+    (place / "date=2026-11-20").write_text("a file")
+    said = lake.put(alarm(3), alarm(4, NOON + DAY), keep_days=30)
+
+    assert (said.code, said.rejected, said.fault) == (0, {}, "")
+    assert sorted(one.name for one in place.iterdir()) == [
+        "date=0000-00-00", "date=2026-02-30", "date=2026-11-20", "date=2026-11-21",
+        "date=2026-11-22",
+    ]  # fmt: skip
+
+
 def test_what_somebody_else_put_there_is_left_alone(lake):
     lake.put(*numbered(1))
     day = lake.folder / "positions" / "date=2026-11-21"
