@@ -19,6 +19,8 @@ WORDS: Final = (
     " or RFC 3339 (2026-11-21T08:00:00Z)"
 )
 LOCALTIME: Final = Path("/etc/localtime")
+EARLIEST: Final = datetime.min.replace(tzinfo=UTC) + timedelta(days=2)
+LATEST: Final = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
 
 
 class Zone(str):
@@ -90,20 +92,25 @@ def resolve(word: str, now: datetime, zone: tzinfo) -> datetime:
     A duration is that long ago; a day is its first moment; what has no offset is local.
     """
     word = word.strip()
-    long = seconds(word)
+    why = f"{word!r} is no time: {WORDS}"
     try:
-        if long is not None:
-            return now.astimezone(UTC) - timedelta(seconds=long)
-        if word.lower() == "now":
-            return now.astimezone(UTC)
-        if (day := _day(word, now.astimezone(zone).date())) is not None:
-            return datetime.combine(day, time(), zone).astimezone(UTC)
-        moment = datetime.fromisoformat(word.upper().replace(" ", "T"))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(
-            UTC
-        )
+        found = _meant(word, now.astimezone(UTC), zone).astimezone(UTC)
     except (ValueError, OverflowError) as bad:
-        raise UsageError(f"{word!r} is no time: {WORDS}") from bad
+        raise UsageError(why) from bad
+    if not EARLIEST <= found <= LATEST:  # some timezone has no date for it
+        raise UsageError(why)
+    return found
+
+
+def _meant(word: str, now: datetime, zone: tzinfo) -> datetime:
+    if (long := seconds(word)) is not None:
+        return now - timedelta(seconds=long)
+    if word.lower() == "now":
+        return now
+    if (day := _day(word, now.astimezone(zone).date())) is not None:
+        return datetime.combine(day, time(), zone)
+    moment = datetime.fromisoformat(word.upper().replace(" ", "T"))
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
 
 
 def _day(word: str, today: date) -> date | None:

@@ -41,7 +41,8 @@ def test_a_word_is_read_in_the_timezone_of_the_config(word, meant):
 @pytest.mark.parametrize(
     "word",
     ["", "tuesday", "2x", "-2h", "h", "2026-13-01", "2026-02-30", "26-1-1", "99999999w",
-     "9" * 400, "2026-07-01T25:00", "0001-01-01", "२h\n"],
+     "9" * 400, "2026-07-01T25:00", "0001-01-01", "9999-12-31T23:30Z",
+     "0001-01-01T00:00Z", "२h\n"],
 )  # fmt: skip
 def test_what_is_no_time_is_refused_with_what_is_one(word):
     with pytest.raises(UsageError, match="is no time: a duration"):
