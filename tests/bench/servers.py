@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import math
 import os
+import random
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from tests.bench.tools import black_hole, tool
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20
+PORTS = range(10_000, 32_000)  # Linux gives outgoing connections those from 32 768 on
+_ports = iter(random.sample(PORTS, len(PORTS)))
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -235,9 +238,14 @@ def wait_for(
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on: never given twice, nor to an outgoing connection."""
+    for port in _ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+    raise RuntimeError("every port is taken")
 
 
 def drained(server: Running, within: float = 60.0) -> float:

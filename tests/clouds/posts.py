@@ -88,6 +88,8 @@ class Cloud(ABC):
                 size = int(self.headers.get("Content-Length", 0))
                 headers = {name.lower(): one for name, one in self.headers.items()}
                 body = self.rfile.read(size)
+                if len(body) < size:  # whoever sent it was killed over it
+                    return
                 reply = outer.answer(Asked(self.command, self.path, headers, body))
                 if reply.status == 0:
                     self.close_connection = True

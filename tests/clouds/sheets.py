@@ -624,6 +624,8 @@ def handler_of(cloud: Cloud) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             size = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(size)
+            if len(body) < size:  # whoever sent it was killed over it
+                return
             try:
                 status, found = cloud.answer(
                     self.command, self.path, self.headers, body

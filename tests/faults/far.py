@@ -35,7 +35,10 @@ class FarSide:
 
             def do_POST(self) -> None:
                 size = int(self.headers["Content-Length"])
-                far.seqs.update(one["seq"] for one in json.loads(self.rfile.read(size)))
+                body = self.rfile.read(size)
+                if len(body) < size:  # whoever sent it was killed over it
+                    return
+                far.seqs.update(one["seq"] for one in json.loads(body))
                 time.sleep(far.pause)
                 far.free.wait()
                 self.send_response(200)
