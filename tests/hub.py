@@ -40,7 +40,10 @@ class Hub:
             def do_POST(self) -> None:
                 size = int(self.headers.get("Content-Length", 0))
                 headers = {name.lower(): one for name, one in self.headers.items()}
-                asked = Asked(self.command, self.path, headers, self.rfile.read(size))
+                body = self.rfile.read(size)
+                if len(body) < size:  # whoever sent it was killed over it
+                    return
+                asked = Asked(self.command, self.path, headers, body)
                 outer.asked.append(asked)
                 status, said = outer.answer(asked)
                 if status == 0:
