@@ -1,4 +1,4 @@
-"""What stands beside the program: the unit, the alerts and the dashboard fit it."""
+"""The alerts and the dashboard ask for what the program measures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ALERTS = ROOT / "contrib" / "prometheus-alerts.yml"
 DASHBOARD = ROOT / "contrib" / "grafana.json"
-UNIT = ROOT / "packaging" / "fleetd.service"
 WRITTEN_IN = [
     ROOT / "fleetd" / "metrics.py",
     *(ROOT / "fleetd" / "tasks" / "report").glob("*.py"),
@@ -119,37 +118,3 @@ def test_the_dashboard_is_one_that_grafana_imports():
     assert all(panel["targets"] for panel in board["panels"])
     assert len(set(places)) == len(board["panels"])
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
-
-
-def unit() -> dict[str, str]:
-    lines = UNIT.read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if re.match(r"[A-Z]\w+=", line))
-
-
-def test_the_unit_starts_again_whatever_a_new_start_can_mend():
-    found = unit()
-
-    assert found["Type"] == "notify"
-    assert found["Restart"] == "always"
-    assert set(found["RestartPreventExitStatus"].split()) == {"2", "75", "78"}
-    assert int(found["WatchdogSec"]) >= 30
-    assert int(found["TimeoutStopSec"]) > 35
-    assert found["StartLimitIntervalSec"] == "0"
-    assert "ProtectClock" not in found, "the kernel must be asked whether NTP keeps it"
-    assert "adjtimex" in found["SystemCallFilter"]
-
-
-def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
-    verify = shutil.which("systemd-analyze")
-    if verify is None:  # a box without systemd has no use for the unit either
-        return
-    (tmp_path / "fleetd.service").write_text(
-        UNIT.read_text().replace("/usr/bin/fleetd", "/bin/true")
-    )
-    done = subprocess.run(
-        [verify, "verify", "--recursive-errors=no", tmp_path / "fleetd.service"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
