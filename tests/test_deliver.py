@@ -9,6 +9,7 @@ from datetime import timedelta
 import httpx
 import pytest
 import trio
+from msgspec.structs import replace
 
 from fleetd.errors import FullError, TransientError
 from fleetd.event import Safety
@@ -55,6 +56,19 @@ async def test_a_sink_told_to_wait_gets_the_same_batch_later(
         assert first.key == second.key == third.key != fourth.key
         assert third.at - second.at >= 90
         assert far.taken == ["p1", "p2", "p3"]
+
+
+async def test_two_copies_of_one_millisecond_have_a_key_each(
+    autojump_clock, tmp_path, far
+):
+    async with house_in(tmp_path, far) as house:
+        await house.append(crash(1))
+        await house.append(replace(crash(1), text="airbag"))
+        async with house.run(batch=1):
+            await house.rest()
+
+        assert len(set(house.rows("SELECT revision FROM events"))) == 1
+        assert far.asked[0].key != far.asked[1].key
 
 
 async def test_a_safety_event_goes_at_the_next_free_token(

@@ -9,9 +9,13 @@ from fleetd.event import Entry
 
 
 def key_of(name: str, generation: int, entries: Sequence[Entry]) -> str:
-    """The same for every repeat of the same entries to the same sink."""
+    """The same for every repeat of the same entries to the same sink.
+
+    Their places in the log are part of it: two copies of one event that came in one
+    millisecond differ in nothing else that names them.
+    """
     ids = "\n".join([  # a list: a generator costs half as much again
-        f"{one.source}\t{one.event.kind}\t{one.event.id}\t{one.revision}"
+        f"{one.seq}\t{one.source}\t{one.event.kind}\t{one.event.id}\t{one.revision}"
         for one in entries
     ])  # fmt: skip
     return digest_of(f"{name}\n{generation}\n{ids}")
