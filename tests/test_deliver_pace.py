@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from itertools import count
 
 import httpx
@@ -20,7 +21,7 @@ from fleetd.store.jobs import AddJob
 from fleetd.taking import Taking
 from fleetd.tasks.deliver import Accounts
 from fleetd.tasks.deliver.plan import STUCK_LATERS, plan_of
-from fleetd.tasks.deliver.tokens import quota
+from fleetd.tasks.deliver.tokens import RESERVE, quota
 from tests.far_side import FarSide, crash, fix, house_in, ids
 
 FOLDER = count()
@@ -415,6 +416,24 @@ async def test_sinks_of_one_account_keep_to_its_rate_together(
         assert not breach(times, 1.0, 2)
         assert 200 / (times[-1] - times[0]) >= 0.95
         assert alarms[0] <= sum(at <= 100 for at in times)
+
+
+async def test_an_alarm_for_many_sinks_of_one_account_is_no_burst(
+    autojump_clock, tmp_path, far
+):
+    names = ids("sink", range(6))
+    places = {name: SinkPlace(Taking()) for name in names}
+    async with house_in(tmp_path, far) as house:
+        await house.store.register_sinks(places)
+        await house.append(crash(1), crash(2))
+    async with house_in(tmp_path, far) as house, AsyncExitStack() as sinks:
+        await house.store.register_sinks(places)
+        plan = {"batch": 1, "rate": 1.0, "burst": 3, "account": quota(1.0, 3)}
+        for name in names:
+            await sinks.enter_async_context(house.run(name=name, far=far, **plan))
+        await house.until(lambda: len(far.taken) == 12)
+
+    assert not breach([one.at for one in far.asked], 1.0, 3 + RESERVE)
 
 
 def test_an_account_is_found_by_what_a_sink_says_of_its_config():

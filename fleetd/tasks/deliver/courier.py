@@ -112,11 +112,10 @@ class Courier:
             return wait
         found = await self._choose(now)
         turn = self._tokens.is_turn_of_the_rest
-        if isinstance(found, Pick) and (turn or found.stream.lane == SAFETY):
-            return found
-        if wait := self._tokens.wait(now):  # what is left is the alarms' share
-            return now + wait
-        if not self._digest.count or found == AGAIN:
+        alarm = isinstance(found, Pick) and (turn or found.stream.lane == SAFETY)
+        if wait := self._tokens.wait(now, urgent=alarm):  # others took it meanwhile, or
+            return now + wait  # what is left is the alarms' share
+        if alarm or not self._digest.count or found == AGAIN:
             return found
         if now >= self._digest.due_at:  # what happened meanwhile, then what happens
             await self._send_digest()
