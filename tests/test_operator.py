@@ -133,9 +133,10 @@ def log_of(one: Fleetd) -> list[Path]:
     "words",
     [("pause", "hub"), ("resume", "hub"), ("skip", "hub", "--until", "now", "--yes"),
      ("forget", "gone"), ("replay", "hub", "--last", "1"), ("jobs", "cancel", "1"),
-     ("dead", "drop", "--all", "--yes"), ("backfill", "south", "x", "--since", "1d")],
+     ("dead", "drop", "--all", "--yes"), ("backfill", "south", "x", "--since", "1d"),
+     ("events", "--follow")],
 )  # fmt: skip
-def test_changing_needs_the_daemon(words, stopped: Fleetd):
+def test_changing_and_following_need_the_daemon(words, stopped: Fleetd):
     done = stopped.run(*words, code=69)
 
     assert "not running" in done.stderr

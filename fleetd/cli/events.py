@@ -12,7 +12,7 @@ from typing import Any
 
 from fleetd import config, when
 from fleetd.cli import _client, _filters, _show
-from fleetd.errors import UsageError
+from fleetd.errors import UnreachableError, UsageError
 from fleetd.world import wall_clock
 
 USUAL, PAGE = 50, 1000
@@ -45,7 +45,7 @@ def main(chosen: argparse.Namespace) -> int:
     if chosen.follow and chosen.seq:
         raise UsageError("--follow and --seq do not go together")
     if chosen.follow and not asker.running:
-        raise UsageError("--follow needs a running fleetd")
+        raise UnreachableError(f"{_client.STOPPED}, and --follow needs it: fleetd run")
     params = dict(_show.params(chosen, (*_filters.NAMES, "filtered")))
     pin(params, house.daemon.timezone.info)
     printer = Printer(as_json=chosen.json)
