@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import httpx
@@ -405,8 +406,22 @@ def test_after_very_many_empty_pages_the_feed_keeps_its_own_pace():
     assert rests[-1] == 30
 
 
-def as_page(number: int):
-    return Page((), str(number), more=True)
+def test_so_it_does_after_very_many_pages_that_bring_nothing_new():
+    trail, pages = Trail(None), iter(range(40_000))
+    fresh, stale, again = (
+        [trail.step(as_page(next(pages), ONE), 30.0, news) for _ in range(10_100)]
+        for news in (1, 0, 1)
+    )
+
+    assert set(fresh) == set(again) == {0}
+    assert (stale[9_000], stale[-1]) == (0, 30)
+
+
+ONE = (Record("fixes", b"{}"),)
+
+
+def as_page(number: int, records: Sequence[Record] = ()):
+    return Page(records, str(number), more=True)
 
 
 async def test_a_page_of_very_many_goes_in_slices_and_its_bookmark_with_the_last(

@@ -177,7 +177,9 @@ class Walk:
             try:
                 taken = await self._page()
                 more = taken is not None and taken.page.more
-                rest = self._trail.step(taken.page, 1.0) if taken and more else 0.0
+                rest = 0.0
+                if taken and more:
+                    rest = self._trail.step(taken.page, 1.0, taken.stored)
             except (HeldError, TransientError) as bad:
                 if not await self._waited(bad):
                     return False

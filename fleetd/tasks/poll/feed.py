@@ -164,7 +164,8 @@ class Poller:
             await self._took(taken, part)
             more = taken.page.more
             if more:
-                await trio.sleep(trail.step(taken.page, self.plan.every))
+                rest = trail.step(taken.page, self.plan.every, taken.stored)
+                await trio.sleep(rest)
         return asked
 
     def _place(self, part: str) -> str:

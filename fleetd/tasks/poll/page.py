@@ -51,11 +51,12 @@ class Question(Struct, frozen=True):
 
 
 class Taken(Struct, frozen=True):
-    """What became of a page: whom it named (kind and id), how much could not be read."""
+    """What became of a page: whom it named (kind and id), how much of it was new."""
 
     page: Page
     named: frozenset[tuple[int, str]] = frozenset()
-    dead: int = 0
+    dead: int = 0  # could not be read
+    stored: int = 0
 
 
 class Sheet(Struct, frozen=True):
@@ -82,7 +83,7 @@ async def turn_page(
     source, place = arrival.source, question.place
     stands = store.bookmark(source, place)
     named: set[tuple[int, str]] = set()
-    dead = 0
+    dead = stored = 0
     for records, body, bookmark in portions(sheet, place, stands, arrival.provider):
         raw = None if body is None else Raw(question.feed, body, verdict="polled")
         append = await take_in_turns(
@@ -90,10 +91,10 @@ async def turn_page(
         )
         if append.dead and ("source", source) in store.crowded:
             raise HeldError(crowded(source))
-        await store.append(append)
+        stored += (await store.append(append)).stored
         named |= {(m.kind, m.event.id) for m in append.made if m.kind in LISTED}
         dead += len(append.dead)
-    return Taken(sheet.page, frozenset(named), dead)
+    return Taken(sheet.page, frozenset(named), dead, stored)
 
 
 async def _asked(

@@ -9,7 +9,7 @@ REMEMBERED = 50_000
 MOST_ANEW = 10  # forgotten bookmarks of one walk
 EMPTY_FREE = 100  # empty pages in a row that nobody minds: windows of a quiet time
 EMPTY_PAUSE = 1.0
-EMPTY_MANY = 10_000  # beyond it, no faster than the feed's own pace
+STALE_MANY = 10_000  # pages without news: beyond it, no faster than the feed's own pace
 
 
 class Trail:
@@ -17,7 +17,7 @@ class Trail:
 
     def __init__(self, bookmark: str | None) -> None:
         self._seen = {bookmark}
-        self._empty = 0
+        self._empty = self._stale = 0
         self._anew = 0
 
     def anew(self, bad: ExpiredError) -> None:
@@ -27,8 +27,12 @@ class Trail:
         if self._anew > MOST_ANEW:
             raise HeldError(f"{bad}, again and again") from bad
 
-    def step(self, page: Page, pace: float) -> float:
-        """How long to rest before the next page; `HeldError` where it is one we had."""
+    def step(self, page: Page, pace: float, news: int = 0) -> float:
+        """How long to rest before the next page; `HeldError` where it is one we had.
+
+        `news` is how much of it was new: the same records may come without end, under
+        another place to go on each time.
+        """
         if page.bookmark in self._seen:
             raise HeldError(
                 "it says that more waits, and sends us round in a circle: a place to go "
@@ -38,6 +42,7 @@ class Trail:
             self._seen.clear()
         self._seen.add(page.bookmark)
         self._empty = 0 if page.records else self._empty + 1
-        if self._empty <= EMPTY_FREE:
-            return 0.0
-        return EMPTY_PAUSE if self._empty <= EMPTY_MANY else max(pace, EMPTY_PAUSE)
+        self._stale = 0 if news else self._stale + 1
+        if self._stale > STALE_MANY:
+            return max(pace, EMPTY_PAUSE)
+        return EMPTY_PAUSE if self._empty > EMPTY_FREE else 0.0
