@@ -125,6 +125,13 @@ def test_init_in_a_folder_writes_fleetd_toml_there(tmp_path):
     assert (tmp_path / "fleetd.toml").read_text() == init.sample()
 
 
+def test_init_says_what_to_type_next_as_a_shell_takes_it(tmp_path, capsys):
+    front.main(["init", str(tmp_path / "our fleet")])
+
+    typed = f"fleetd -c '{tmp_path}/our fleet/fleetd.toml' check"
+    assert typed in capsys.readouterr().out
+
+
 def test_init_makes_a_folder_that_is_not_there(tmp_path):
     assert front.main(["init", str(tmp_path / "new" / "fleet")]) == 0
     assert (tmp_path / "new" / "fleet" / "fleetd.toml").read_text() == SAMPLE

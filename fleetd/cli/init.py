@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from shlex import quote
 
 from fleetd.errors import FleetdError
 
@@ -26,7 +27,8 @@ def main(chosen: argparse.Namespace) -> int:
     if chosen.path and (path.is_dir() or not path.suffix):
         path = folder(path) / "fleetd.toml"
     write(path, sample())
-    print(f"{path} written. Next: fleetd -c {path} check, then fleetd -c {path} run")
+    typed = f"fleetd -c {quote(str(path))}"
+    print(f"{path} written. Next: {typed} check, then {typed} run")
     return 0
 
 
