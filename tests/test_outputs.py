@@ -76,6 +76,14 @@ def test_a_file_that_nobody_may_write_is_one_line(folder):
     assert done.stderr.count(b"\n") == 1
 
 
+def test_a_sample_that_does_not_fit_on_the_disk_is_no_file(folder):
+    done = typed(folder, "ulimit -f 1; $F init half.toml")
+
+    assert done.returncode == 74
+    assert done.stderr == b"fleetd: half.toml: File too large\n"
+    assert not (folder / "half.toml").exists()
+
+
 def test_help_of_a_command_is_its_own(folder):
     assert b"usage: fleetd status" in typed(folder, "$F help status").stdout
     assert typed(folder, "$F help nosuch").returncode == 2

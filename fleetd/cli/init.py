@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
-from fleetd.errors import FleetdError
+from fleetd.errors import DISK_FAULTS, FleetdError, StoreError
 
 PACKAGED = Path(__file__).with_name("fleetd.toml")
 CHECKOUT = Path(__file__).parents[2] / "fleetd.toml"
@@ -56,4 +57,7 @@ def write(path: Path, text: str) -> None:
     except FileExistsError as bad:
         raise FleetdError(f"{path} is there already and was left as it is") from bad
     except OSError as bad:
-        raise FleetdError(f"{path}: {bad.strerror}") from bad
+        with suppress(OSError):
+            path.unlink()  # a part of it, and ours: none was there
+        kind = StoreError if bad.errno in DISK_FAULTS else FleetdError
+        raise kind(f"{path}: {bad.strerror}") from bad
