@@ -239,7 +239,9 @@ async def test_jobs_are_paused_resumed_and_cancelled(tmp_path, world, autojump_c
         assert (await here.do("jobs", action="pause", id=job))["state"] == "paused"
         assert here.store.replays("ops") == []
     async with desk(tmp_path, world) as here:
+        assert here.store.jobs()[0].why == "by hand"
         assert (await here.do("jobs", action="resume", id=job))["done"] == 4
+        assert here.store.jobs()[0].why == ""
         read = await here.store.next_batch("ops", 0, limit=4, job=job)
         assert [one.seq for one in read.entries] == [5, 6, 7, 8]
         assert (await here.do("jobs", action="cancel", id=job))["state"] == "cancelled"

@@ -33,9 +33,8 @@ UNBLAMED = frozenset({408, 429, 503})  # these say nothing about the records
 OUT_OF_SIZE = 413
 BLANK = b"\xef\xbb\xbf \t\r\n"  # a mark of UTF-8, and what JSON may begin with
 PAGE = re.compile(rb"(?i)<(!doctype html|html|head|script|meta http-equiv)\b")
-NOTHING = frozenset({b"null", b"[]", b"{}", b'""', b"false", b"0"})
-FALSE = frozenset({b"false", b'"false"'})
-FAILED = frozenset({b'"error"', b'"fail"', b'"failed"', b'"failure"'})
+NOTHING = frozenset({b"null", b"[]", b"{}", b"", b"false", b"0"})
+FAILED = frozenset({b"false", b"error", b"fail", b"failed", b"failure"})
 PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 Disagrees = Callable[[bytes], "str | None"]
 Cut = Literal["", "too long", "too slow", "packed"]
@@ -183,7 +182,8 @@ def _is_slow(answer: Answer) -> bool:
 def says_no(body: bytes) -> str | None:
     """Why a 2xx is no yes: it is a web page (a login, a portal), or it says so.
 
-    The words by which endpoints take it back are ok, success, status, error and errors.
+    The words by which endpoints take it back are ok, success, status, error and errors,
+    or one word alone.
     """
     start = body[:1024].lstrip(BLANK)
     if start.startswith(b"<") and PAGE.search(start):
@@ -191,20 +191,24 @@ def says_no(body: bytes) -> str | None:
     try:
         found = _object.decode(body.lstrip(BLANK))
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return None  # its own words, or none
+        failed = _bare(body) in FAILED  # else its own words, or none
+        return "the body says it failed" if failed else None
     except RecursionError:
         return "with a body that is nested too deep to be read"
     said = {name.lower(): _bare(value) for name, value in found.items()}
-    if FALSE & {said.get("ok"), said.get("success")} or said.get("status") in FAILED:
+    if (
+        b"false" in (said.get("ok"), said.get("success"))
+        or said.get("status") in FAILED
+    ):
         return "the body says it failed"
-    if not {said.get("error", b"null"), said.get("errors", b"null")} <= NOTHING:
+    if not {said.get("error", b""), said.get("errors", b"")} <= NOTHING:
         return "the body names an error"
     return None
 
 
-def _bare(value: msgspec.Raw) -> bytes:
-    """The beginning of a value, however it is spaced and spelled."""
-    return b"".join(bytes(value)[:64].split()).lower()
+def _bare(value: bytes | msgspec.Raw) -> bytes:
+    """The beginning of a value, however it is spaced, quoted and spelled."""
+    return b"".join(bytes(value)[:64].strip(BLANK).split()).strip(b'"').lower()
 
 
 REFUSED = {

@@ -87,7 +87,7 @@ async def test_a_body_in_words_we_do_not_know_is_no_disagreement(body):
     [NO, LONG_NO, b"\xef\xbb\xbf" + NO, b'{"success":false}', b'{"error":"x"}',
      b'{"ok":0,"error":"x"}', b'{"errors":[1]}', b"{" + b" " * 90_000 + NO[1:],
      b'{"status":"error","message":"db down"}', b'{"status": "Failed"}', b'{"ok":"False"}',
-     b'{"Success":false,"Message":"db down"}'],
+     b'{"Success":false,"Message":"db down"}', b"false", b'"error"', b" FAILED\n"],
 )  # fmt: skip
 async def test_a_body_that_says_no_is_later_however_long_it_is(body):
     assert "the body" in str(await refused(body))

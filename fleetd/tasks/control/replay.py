@@ -283,7 +283,8 @@ async def change(board: Board, order: Order) -> dict[str, Any]:
         raise UsageError(f"there is no job {number}; `fleetd jobs` lists them")
     if jobs[number].state in {"done", "cancelled", "failed"}:
         raise UsageError(f"job {number} is {jobs[number].state} already")
-    job = await board.store.change_job(number, STATES[action], "by hand")
+    why = "" if action == "resume" else "by hand"
+    job = await board.store.change_job(number, STATES[action], why)
     return {
         "id": job.id, "kind": job.kind, "state": job.state, "done": job.done,
         "total": job.total, "records": job.cursor if job.kind == "backfill" else None,
