@@ -449,6 +449,28 @@ async def test_the_longest_wait_that_requests_under_way_ask_for_is_kept(
         assert not [one for one in far.asked if 1 < one.at < 600]
 
 
+@pytest.mark.parametrize(
+    ("answer", "state", "why"),
+    [
+        (httpx.Response(503, headers={"retry-after": "600"}), "waiting", "T06:10:0"),
+        (httpx.Response(401), "held", "credentials"),
+    ],
+)
+async def test_a_restart_says_why_nothing_goes_yet(
+    autojump_clock, tmp_path, far, answer, state, why
+):
+    far.answer, far.delay = lambda asked: answer, lambda asked: 5.0
+    async with house_in(tmp_path, far) as house:
+        await house.append(fix(1))
+        async with house.run():
+            await house.until(lambda: bool(house.store.recall("sink:ops")))
+        house.health.say("ok")
+        async with house.run():
+            await trio.sleep(1)
+
+            assert (house.health.state, why in house.health.why) == (state, True)
+
+
 async def test_an_alarm_that_is_always_put_off_leaves_every_other_turn_to_the_rest(
     autojump_clock, tmp_path, far
 ):

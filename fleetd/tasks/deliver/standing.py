@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from math import ceil
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ import structlog
 import trio
 
 from fleetd.errors import FullError, TransientError
-from fleetd.event import Entry, millis
+from fleetd.event import Entry, millis, stamp
 from fleetd.masking import MASK
 from fleetd.pace import LONGEST_ASKED, Meter
 from fleetd.store import Store
@@ -117,7 +118,13 @@ class Standing:
         kept = self._kept
         self.held = str(kept.get("held", ""))
         left = (kept.get("not_before_ms", 0) - millis(self._world.now())) / 1000
-        self._not_before += min(max(left, 0.0), LONGEST_ASKED)
+        left = min(max(left, 0.0), LONGEST_ASKED)
+        self._not_before += left
+        if self.held:
+            self._health.say("held", self.held)
+        elif left:
+            until = stamp(self._world.now() + timedelta(seconds=left))
+            self._health.say("waiting", f"it asked us not to come before {until}")
         for stream in self._streams:
             stream.last_upper = kept.get("again", {}).get(str(stream.lane), 0)
         if kept.get("digest") and self._streams[0].digest:  # it may be of another kind
