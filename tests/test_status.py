@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 import trio
@@ -327,8 +328,12 @@ def test_bound_everywhere_it_answers_to_addresses_but_not_to_foreign_names():
     def meant(host: str) -> bool:
         return hosts.meant(Request("GET", "/", "", {"host": host}, b"", "192.0.2.9"))
 
+    own = socket.gethostname()
     assert meant("192.0.2.7:8787")
+    assert meant(f"{own}:8787")
+    assert meant(f"{own.partition('.')[0]}.a-domain-nobody-looks-up.example:8787")
     assert not meant("rebound.example:8787")
+    assert not meant("")
 
 
 async def test_a_token_is_asked_of_everybody(tmp_path, world, autojump_clock):

@@ -54,23 +54,31 @@ def handler(board: Board, token: str | None, binds: Iterable[Bind]) -> Handler:
 
 
 class Hosts:
-    """Which names a request may be for: what is bound, so that no foreign page asks."""
+    """Which names a request may be for: what is bound, so that no foreign page asks.
+
+    Bound everywhere it goes by this box's name in whatever domain: to look the domain up
+    could hold up all webhooks for as long as DNS does not answer.
+    """
 
     def __init__(self, binds: Iterable[Bind]) -> None:
         found = {bind.host.lower() for bind in binds}
         self._any = bool(found & {"0.0.0.0", "::", "*"})  # noqa: S104  a comparison
         if self._any or any(bind.local for bind in binds if bind.host):
             found |= {"localhost", "127.0.0.1", "::1"}
-        if self._any:
-            found |= {socket.gethostname().lower(), socket.getfqdn().lower()}
         self._names = found
+        self._own = first_label(socket.gethostname().lower()) if self._any else ""
 
     def meant(self, request: Request) -> bool:
         """Whether the `Host` of a request is one of ours; unix sockets need none."""
         if request.peer == "unix":
             return True
         name = host_of(request.header("host"))
-        return name in self._names or (self._any and is_address(name))
+        anywhere = self._any and (is_address(name) or first_label(name) == self._own)
+        return name in self._names or anywhere
+
+
+def first_label(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def host_of(header: str) -> str:
