@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from fleetd.errors import TransientError
 from fleetd.event import Entry, Position
+from fleetd.sinks.contract import Batch, Write
 from tests.clouds.book import Book
 from tests.clouds.sheets import Cloud
 from tests.sinks.sheeted import BOOK, rows, sheets, sink, some
@@ -50,6 +52,14 @@ def dragged(**to: int) -> Callable[[Book], None]:
     return act
 
 
+async def taken(write: Write, batch: Batch) -> None:
+    """What a sink asks to be given again, it is given again."""
+    try:
+        await write(batch)
+    except TransientError:
+        await write(batch)
+
+
 ACTS = {
     "insert on the left": inserted(0),
     "insert between": inserted(1),
@@ -69,7 +79,7 @@ async def test_rows_of_a_log_stand_below_their_headers_wherever_those_are_dragge
         await write(some([seen(1, "a"), seen(2, "b"), seen(3, "c")]))
         pending = [ACTS[act]]
         setattr(cloud, when, lambda book: pending.pop()(book) if pending else None)
-        await write(some([seen(4, "d"), seen(5, "e")]))
+        await taken(write, some([seen(4, "d"), seen(5, "e")]))
         await write(some([seen(6, "f")]))
 
     found = rows(cloud.book(BOOK))
@@ -86,7 +96,7 @@ async def test_rows_kept_current_stand_below_their_headers_wherever_those_are_dr
         await write(some([seen(1, "a"), seen(2, "b"), seen(3, "c")]))
         pending = [ACTS[act]]
         setattr(cloud, when, lambda book: pending.pop()(book) if pending else None)
-        await write(some([seen(4, "a"), seen(5, "d")]))
+        await taken(write, some([seen(4, "a"), seen(5, "d")]))
         await write(some([seen(6, "c"), seen(7, "a")]))
 
     found = rows(cloud.book(BOOK))
@@ -105,3 +115,27 @@ async def test_a_replay_in_place_finds_what_is_there_after_columns_were_moved(cl
         await write(some(again, generation=7, in_place=True))
 
     assert [one["seq"] for one in rows(cloud.book(BOOK))] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("keys", [FEW, CURRENT], ids=["log", "current"])
+@pytest.mark.parametrize("act", ACTS)
+async def test_rows_are_mended_by_the_next_daemon_where_this_one_died(
+    cloud, tmp_path, act, keys
+):
+    """Columns were moved, the rows written below them, and nobody looked."""
+    book, place = cloud.book(BOOK), str(tmp_path)
+    async with sink(cloud, place, **keys) as write:
+        await write(some([seen(1, "a"), seen(2, "b")]))
+        pending = [ACTS[act]]
+        cloud.before_write = lambda book: pending.pop()(book) if pending else None
+        cloud.fault = lambda call: "reset after" if call.write else ""
+        with pytest.raises(TransientError):
+            await write(some([seen(3, "a"), seen(4, "c")]))
+    cloud.fault = lambda _: ""
+    async with sink(cloud, place, **keys) as write:
+        await write(some([seen(3, "a"), seen(4, "c")]))
+
+    found = [(one["seq"], one["truck"], len(one)) for one in rows(book)]
+    current = [(3, "a", 4), (2, "b", 4), (4, "c", 4)]
+    whole = [(1, "a", 4), (2, "b", 4), (3, "a", 4), (4, "c", 4)]
+    assert found == (whole if keys is FEW else current)

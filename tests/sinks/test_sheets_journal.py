@@ -10,17 +10,18 @@ import msgspec
 import pytest
 
 from fleetd.errors import TransientError
-from fleetd.sinks.sheets.current import Wanted
+from fleetd.sinks.sheets.current import Before, Wanted
 from fleetd.sinks.sheets.journal import Journal
 from fleetd.sinks.sheets.log import Above, _above
-from fleetd.sinks.sheets.upsert import _memory
+from fleetd.sinks.sheets.upsert import _before
 from fleetd.world import World, inline
 from tests.sinks.test_telling_memory import ROOT
 
 WORLD = World(in_thread=inline, threads=False)
-ABOVE = Above(1, 2, {"mark": {"truck": "T-1", "seq": 7.0, "at": None}})
-MEMORY = {"key": Wanted("key", {"truck": "T-1", "seq": 7.0}, (1, 2, 3))}
-BOTH = [(ABOVE, _above), (MEMORY, _memory)]
+ROW = {"truck": "T-1", "seq": 7.0, "at": None}
+ABOVE = Above(1, 2, {"mark": ROW}, {"truck": 0}, ["mark"])
+BEFORE = Before({"key": Wanted("key", ROW, (1, 2, 3))}, {"truck": 0}, ["mark"])
+BOTH = [(ABOVE, _above), (BEFORE, _before)]
 
 
 def journal(folder: Path) -> Journal:
@@ -70,7 +71,7 @@ from pathlib import Path
 from fleetd.google import kept_in
 from fleetd.sinks.sheets.journal import loaded
 from fleetd.sinks.sheets.log import _above
-from fleetd.sinks.sheets.upsert import _memory
+from fleetd.sinks.sheets.upsert import _before
 
 sys.setswitchinterval(1e-6)
 note = {"metadataKey": "fleetd.cursor", "metadataValue": '{"tab":"a","sheet":1,"mode":"x"}'}
@@ -78,7 +79,7 @@ begin, found = threading.Barrier(8), []
 
 def read():
     begin.wait()
-    both = [loaded(Path(path), of) for path, of in zip(sys.argv[1:], (_above, _memory))]
+    both = [loaded(Path(path), of) for path, of in zip(sys.argv[1:], (_above, _before))]
     found.append((*both, kept_in([note], 1)))
 
 readers = [threading.Thread(target=read) for _ in range(8)]
@@ -91,8 +92,8 @@ assert all(all(one) for one in found) and len(found) == 8
 
 
 def test_tabs_that_start_at_once_read_what_they_noted_each_in_a_thread(tmp_path):
-    paths = [tmp_path / "above", tmp_path / "memory"]
-    for path, value in zip(paths, (ABOVE, MEMORY), strict=True):
+    paths = [tmp_path / "above", tmp_path / "before"]
+    for path, value in zip(paths, (ABOVE, BEFORE), strict=True):
         path.write_bytes(msgspec.msgpack.encode(value))
     for _ in range(5):
         command = [sys.executable, "-c", AT_ONCE, *map(str, paths)]

@@ -49,6 +49,22 @@ class Wanted(Struct, frozen=True):
         return Mark(self.key, *self.stamp, prints=frozenset(prints))
 
 
+class Before(Struct, frozen=True):
+    """What stood in a tab before a write, where that put what, and the marks it wrote."""
+
+    memory: dict[str, Wanted] = {}
+    columns: dict[str, int] = {}
+    marks: list[str] = []
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """What stood in the rows that were written, by the marks written; nothing in new ones."""
+        known = {text: self.memory.get(Mark.whose(text)) for text in self.marks}
+        return {
+            text: {**one.cells, MARK: one.mark().written()} if one else {}
+            for text, one in known.items()
+        }
+
+
 class Conflict(Struct, frozen=True):
     """A cell of ours that a person changed since."""
 

@@ -18,7 +18,7 @@ from fleetd.google import MARK, Mark, key_of
 from fleetd.sinks.sheets.audit import Audit
 from fleetd.sinks.sheets.columns import Moment, row_of
 from fleetd.sinks.sheets.config import Config
-from fleetd.sinks.sheets.grid import Layout, Request, at, block, blocks, span
+from fleetd.sinks.sheets.grid import Request, at, block, span
 from fleetd.sinks.sheets.journal import Journal
 from fleetd.sinks.sheets.tab import Tab
 
@@ -30,11 +30,16 @@ Row: TypeAlias = dict[str, Any]  # by header
 
 
 class Above(Struct, frozen=True):
-    """The last rows before a write, by their marks and in their order, and which it was."""
+    """The last rows before a write, by their marks and in their order, and which it was.
+
+    `columns` are where it put what, `mine` the marks it wrote.
+    """
 
     n: int
     next: int
     rows: dict[str, Row]
+    columns: dict[str, int] = {}
+    mine: list[str] = []
 
 
 _above = msgspec.msgpack.Decoder(Above).decode
@@ -78,6 +83,7 @@ class Log:
         if kept.n == self.tab.cursor.n:  # that write did not arrive, or not yet
             self._doubtful = kept.rows
             return
+        await self.tab.mend(kept.columns, {one: {} for one in kept.mine})
         found = await self._marks_below(1)
         if gone := {mark: kept.rows[mark] for mark in covered(found, kept, ())}:
             await self._place({}, (), gone, kept.n)
@@ -96,7 +102,9 @@ class Log:
             above = self._above(await self._look())
             since = above.n if since is None else since
             rows_kept = {**self._doubtful, **old, **above.rows}
-            await self._journal.keep(Above(since, above.next, rows_kept))
+            await self._journal.keep(
+                Above(since, above.next, rows_kept, self.tab.layout, [*old, *new])
+            )
             rows = [*map(self._timed, old.values()), *new.values()]
             await self._write(rows, entries, moved)
             entries, self._doubtful = (), {}  # ours arrived: no other one will
@@ -117,9 +125,8 @@ class Log:
         """What does not stand there after a write: rows that others were pushed over."""
         mine, used = {**old, **new}, self.tab.layout
         found = await self._marks_below(max(1, above.next - LOOK))
-        if self.tab.layout != used:  # people moved columns before we wrote, or after
-            await self._take_back(mine, used)
-        elif mine.keys() | above.rows.keys() <= set(found.values()):
+        self.tab.judge_columns(used)
+        if mine.keys() | above.rows.keys() <= set(found.values()):
             return {}, {}
         found = await self._marks_below(1)
         there = set(found.values())
@@ -127,17 +134,6 @@ class Log:
         old = {mark: row for mark, row in old.items() if mark not in there}
         old |= {mark: above.rows[mark] for mark in gone}
         return old, {mark: row for mark, row in new.items() if mark not in there}
-
-    async def _take_back(self, mine: Collection[str], used: Layout) -> None:
-        """Blank our rows that stand below headers as they stood before."""
-        tab = self.tab
-        cells = {
-            n: dict.fromkeys(used.values())
-            for n, row in (await tab.rows([span(tab.sheet.id, 0)])).items()
-            if at(row, used[MARK]) in mine
-        }
-        if cells:
-            await tab.flush([*blocks(tab.sheet.id, cells, fresh=False)], tab.cursor)
 
     # what is there already
 

@@ -7,7 +7,7 @@ that arrives late, after it was repeated, is refused whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,14 +15,17 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fleetd.errors import HeldError
+from fleetd.errors import HeldError, TransientError
 from fleetd.google import CURSOR, MARK
 from fleetd.sinks.sheets import words
 from fleetd.sinks.sheets.client import Google, UnappliedError
 from fleetd.sinks.sheets.config import Config
 from fleetd.sinks.sheets.grid import (
+    Layout,
     Request,
     asked,
+    at,
+    blocks,
     grow,
     header_cells,
     hide,
@@ -266,6 +269,32 @@ class Tab:
         sheet.flushes[cursor.n] = ident
         for n in old:
             del sheet.flushes[n]
+
+    def judge_columns(self, used: Layout) -> None:
+        """Raise where they stand no longer where we wrote: to be mended at the next try."""
+        if self.layout != used:
+            self.known = False
+            why = words.columns_moved(self.sheet.title)
+            raise TransientError(why, counts=False)
+
+    async def mend(self, used: Layout, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        """Put right what we wrote below headers as they stood before people moved them.
+
+        `rows` are by the marks written: what is to stand there by header, if anything.
+        """
+        now = self.layout
+        if all(now.get(name, column) == column for name, column in used.items()):
+            return
+        there = await self.rows([span(self.sheet.id, 0)])
+        cells = {
+            n: dict.fromkeys(used.values())
+            | {now[name]: one for name, one in rows[text].items() if name in now}
+            for n, row in there.items()
+            if (text := at(row, used.get(MARK))) in rows
+        }
+        if cells:
+            moved = replace(self.cursor, moved=self.cursor.moved + len(cells))
+            await self.flush([*blocks(self.sheet.id, cells, fresh=False)], moved)
 
     def room(self, rows: int) -> list[Request]:
         """What makes the grid hold so many rows; `grown` once it was applied."""

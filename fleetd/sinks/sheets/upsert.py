@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
@@ -12,12 +12,13 @@ from msgspec.structs import replace
 
 from fleetd.errors import HeldError, RejectedError, TransientError
 from fleetd.event import DAY_MS, Entry, millis
-from fleetd.google import MARK, Mark, key_of
+from fleetd.google import MARK, key_of
 from fleetd.sinks.sheets import words
 from fleetd.sinks.sheets.audit import Audit
 from fleetd.sinks.sheets.columns import Moment, row_of
 from fleetd.sinks.sheets.config import Config
 from fleetd.sinks.sheets.current import (
+    Before,
     Changes,
     Line,
     Wanted,
@@ -26,14 +27,14 @@ from fleetd.sinks.sheets.current import (
     plan,
     repairs,
 )
-from fleetd.sinks.sheets.grid import Layout, Request, at, block, blocks, span
+from fleetd.sinks.sheets.grid import Request, block, blocks, span
 from fleetd.sinks.sheets.journal import Journal
 from fleetd.sinks.sheets.tab import Tab
 
 MOST_ROWS = 50_000  # that are read whole at each flush
 TRIES = 3  # to put right what people move while we write
 logger = structlog.get_logger()
-_memory = msgspec.msgpack.Decoder(dict[str, Wanted]).decode
+_before = msgspec.msgpack.Decoder(Before).decode
 
 
 class Current:
@@ -115,17 +116,19 @@ class Current:
             for name, value in one.cells.items()
             if isinstance(value, Moment)
         }
-        before = await self._journal.load(_memory) or {}
-        if before:
-            await self._verify(before)
+        if before := await self._journal.load(_before):
+            await self.tab.mend(before.columns, before.rows())
+            await self._verify(before.memory)
         lines = await self._lines()
         changes = plan(lines, wanted, config.keys, config.conflict)
         if not changes.empty:
-            await self._journal.keep(memory_of(lines, before.values()))
+            memory = memory_of(lines, before.memory.values() if before else ())
+            marks = marks_in(changes)
+            await self._journal.keep(Before(memory, self.tab.layout, marks))
             await self._apply(changes, lines, wanted)
             refused = refused_in(changes, config)
             written = (one for one in wanted.values() if one.key not in refused)
-            await self._verify(memory_of(lines, written), marks_in(changes))
+            await self._verify(memory_of(lines, written))
         elif changes.conflicts:
             await self._apply(changes, lines, wanted)
         title = self.tab.sheet.title
@@ -136,16 +139,12 @@ class Current:
         }
 
     async def _lines(self) -> list[Line]:
-        return lines_in(await self._rows(), self.tab.layout, self._config.keys)
-
-    async def _rows(self) -> dict[int, list[Any]]:
-        """All of the tab, and from now on its headers where they stand."""
         tab = self.tab
         rows = await tab.rows([span(tab.sheet.id, 0)])
         if len(rows) > MOST_ROWS:
             raise HeldError(words.crowded(tab.sheet.title, len(rows)))
         tab.find_headers(rows.get(0, []))
-        return rows
+        return lines_in(rows, tab.layout, self._config.keys)
 
     async def _apply(
         self, changes: Changes, lines: Sequence[Line], wanted: Mapping[str, Wanted]
@@ -191,57 +190,28 @@ class Current:
             return Moment(value)
         return value
 
-    async def _verify(
-        self, memory: dict[str, Wanted], written: Collection[str] = ()
-    ) -> None:
-        """Put right what people moved between our look and our write.
-
-        `written` are the marks of the rows that we wrote.
-        """
+    async def _verify(self, memory: dict[str, Wanted]) -> None:
+        """Put right what people moved between our look and our write."""
+        used = self.tab.layout
         for _ in range(TRIES):
-            used = self.tab.layout
-            rows = await self._rows()
-            if self.tab.layout != used:  # columns, before we wrote or after
-                await self._put_right(rows, used, memory, written)
-                continue
-            lines = lines_in(rows, used, self._config.keys)
+            lines = await self._lines()
+            self.tab.judge_columns(used)
             memory = memory_of(lines, memory.values())
             changes = repairs(lines, memory, self._config.keys)
             if changes.empty:
                 await self._journal.drop()
                 return
             await self._apply(changes, lines, {})
-            written = {*written, *marks_in(changes)}
         why = (
             f"people move rows of '{self.tab.sheet.title}' as fast as they are written"
         )
         raise TransientError(why, counts=False)
 
-    async def _put_right(
-        self, rows: Mapping[int, list[Any]], used: Layout, memory: Mapping[str, Wanted],
-        written: Collection[str],
-    ) -> None:  # fmt: skip
-        """Write anew the rows that we wrote below headers as they stood before."""
-        tab = self.tab
-        cells: dict[int, dict[int, Any]] = {}
-        for n, row in rows.items():
-            text = at(row, used[MARK])
-            known = memory.get(Mark.whose(text)) if text in written else None
-            if known is not None:
-                cells[n] = dict.fromkeys(used.values()) | {
-                    tab.layout[name]: self._timed(name, one)
-                    for name, one in {**known.cells, MARK: text}.items()
-                }
-        if cells:
-            requests = blocks(tab.sheet.id, cells, fresh=False)
-            moved = tab.cursor.moved + len(cells)
-            await tab.flush([*requests], replace(tab.cursor, moved=moved))
 
-
-def marks_in(changes: Changes) -> set[str]:
+def marks_in(changes: Changes) -> list[str]:
     """The marks of the rows that are written."""
     rows = (*changes.updates.values(), *changes.added)
-    return {one[MARK] for one in rows if one[MARK]}
+    return [one[MARK] for one in rows if one[MARK]]
 
 
 def refused_in(changes: Changes, config: Config) -> set[str]:

@@ -54,6 +54,10 @@ def crowded(title: str, rows: int) -> str:
     return f"tab '{title}' has {rows} rows, more than can be kept current: name an empty tab"
 
 
+def columns_moved(title: str) -> str:
+    return f"people moved columns of '{title}' while it was written"
+
+
 def edited(title: str, header: str, theirs: object) -> str:
     text = str(theirs if theirs is not None else "")[:80]
     return (
