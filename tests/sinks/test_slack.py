@@ -110,6 +110,21 @@ async def test_a_template_may_mention_and_what_is_filled_in_may_not(slack, made)
     assert slack.texts()[0].startswith("<!here> <!channel> & <#C1> <@U1>")
 
 
+@pytest.mark.parametrize(
+    "evil", ["!channel", "@U1", "javascript:x", "http://x.example"]
+)
+async def test_a_link_of_a_template_is_made_of_an_address_or_of_nothing(slack, evil):
+    long = f"https://maps.example/{'x' * 600}"
+    templates = Templates.read({"default": "<{url}|see>"}, None)
+    for seq, url in enumerate((evil, long), start=1):
+        alert = entry(seq, events.Alert(id=f"{seq}", at=DAY, url=url))
+        await write(slack, hook(templates=templates), batch([alert]))
+
+    texts = [one["blocks"][0]["text"]["text"] for one in slack.posts]
+    assert texts == ["<|see>", f"<{long}|see>"]
+    assert slack.mentions() == []
+
+
 texts = st.text(
     st.sampled_from("<>!@#&|*_`~ abUC0129channelhere\n\u202e\u200b\0"), max_size=400
 )

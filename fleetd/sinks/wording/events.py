@@ -8,7 +8,7 @@ from datetime import timedelta, tzinfo
 from typing import Any
 
 from fleetd.event import Entry, Event, moment_of
-from fleetd.sinks.wording.words import clean, when, words
+from fleetd.sinks.wording.words import LONGEST, clean, when, words
 
 HTTPS = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][!-;=?-{}~]*)?")
 LONGEST_URL = 1000
@@ -162,10 +162,16 @@ VALUES: dict[str, Callable[[Entry, tzinfo], Any]] = {
         name: _of(name)
         for name in (
             "kind", "id", "vehicle", "number", "vin", "type", "severity", "speed_mph",
-            "limit_mph", "status", "state", "code", "text", "url",
+            "limit_mph", "status", "state", "code", "text",
         )
     },
+    "url": lambda entry, _zone: url_of(entry.event),  # a link is made of it: <{url}|see>
 }  # fmt: skip
+
+
+def most(name: str) -> int:
+    """How long a value may be: an address that is cut is none."""
+    return LONGEST_URL if name == "url" else LONGEST
 
 
 def values_of(entry: Entry, zone: tzinfo) -> dict[str, str]:
@@ -174,6 +180,6 @@ def values_of(entry: Entry, zone: tzinfo) -> dict[str, str]:
     return {
         name: ""
         if one is None
-        else clean(f"{one:.5g}" if isinstance(one, float) else one)
+        else clean(f"{one:.5g}" if isinstance(one, float) else one, most(name))
         for name, one in found.items()
     }
