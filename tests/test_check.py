@@ -389,6 +389,15 @@ def test_help_lists_every_command_with_its_sentence(capsys):
     assert not any(name.startswith("_") for name in cli.names())
 
 
+def test_an_option_of_another_action_is_not_passed_over(capsys):
+    assert front.main(["webhook", "list", "--rotate"]) == 2
+    assert front.main(["dead", "list", "--unverified", "north"]) == 2
+    assert capsys.readouterr().err == (
+        "fleetd: --rotate and --untested go with add\n"
+        "fleetd: --unverified goes with retry\n"
+    )
+
+
 def test_wrong_options_are_2(capsys):
     with pytest.raises(SystemExit) as caught:
         front.main(["check", "--lives"])

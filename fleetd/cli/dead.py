@@ -34,6 +34,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(chosen: argparse.Namespace) -> int:
+    if chosen.unverified and chosen.action != "retry":
+        raise UsageError("--unverified goes with retry")
     house = config.load(chosen.config)
     ids, name = meant(chosen.which)
     if chosen.action == "list":
@@ -42,8 +44,6 @@ def main(chosen: argparse.Namespace) -> int:
         if len(ids) != 1:
             raise UsageError("dead show takes the number of one dead letter")
         return shown(house, ids[0], as_json=chosen.json)
-    if chosen.unverified and chosen.action != "retry":
-        raise UsageError("--unverified goes with retry")
     if not (ids or name or chosen.all or chosen.unverified):
         raise UsageError("say which: numbers, the name of a source or sink, or --all")
     if chosen.action == "drop":

@@ -15,6 +15,7 @@ from typing import Any
 
 from fleetd import config
 from fleetd.cli import _client, _show
+from fleetd.errors import UsageError
 
 ACTIONS = ("list", "test", "add", "remove")
 HEADS = ("id", "name", "url", "state", "told of", "whose")
@@ -32,6 +33,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(chosen: argparse.Namespace) -> int:
+    if (chosen.rotate or chosen.untested) and chosen.action != "add":
+        raise UsageError("--rotate and --untested go with add")
     house = config.load(chosen.config)
     found = _client.changer(house).post(
         "webhook", action=chosen.action, source=chosen.source, rotate=chosen.rotate,
