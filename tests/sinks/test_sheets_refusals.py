@@ -166,6 +166,19 @@ async def test_cells_that_are_protected_hold_the_sink_and_bury_nothing(cloud):
             await write(some(entries(1)))
 
 
+async def test_an_office_file_holds_the_sink_and_says_what_to_make_of_it(cloud):
+    def fault(call: Call) -> str:
+        raise RefusedError(
+            "This operation is not supported for this document", 400,
+            "FAILED_PRECONDITION",
+        )  # fmt: skip
+
+    cloud.fault = fault
+    async with sink(cloud, **FEW) as write:
+        with pytest.raises(HeldError, match="save it as a Google Sheet"):
+            await write(some(entries(1)))
+
+
 # answers that are none
 
 

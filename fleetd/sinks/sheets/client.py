@@ -41,6 +41,8 @@ SHEET = {  # of a 400, what is no fault of what we write
     " delete old tabs, or name another spreadsheet",
     "protected cell": "cells that fleetd writes are protected: let {email} edit them, at"
     " Data, Protect sheets and ranges",
+    "not supported for this document": "this is an Office file: save it as a Google"
+    " Sheet, and name that",
 }
 PUBLIC = "https://docs.google.com"
 FILES = re.compile(r"https://[a-z0-9.-]+\.googleusercontent\.com/")
