@@ -24,7 +24,9 @@ from fleetd.store.files import (
 
 READS = 1  # the newest schema this version knows; it opens any with min_reader <= READS
 HOPELESS = (apsw.CorruptError, apsw.NotADBError)  # its bytes are wrong, not its place
-UNREADABLE = (*DAMAGE, KeyError, msgspec.DecodeError)  # what is read whole at start
+UNREADABLE = (  # what is read whole at start, and cannot mean anything
+    *DAMAGE, KeyError, TypeError, msgspec.DecodeError
+)  # fmt: skip
 MARK = "damaged"  # left by a writer that met damage: the next start sets the log aside
 LITTLE = 1 << 20  # bytes without which not even the log's index can be made
 FIRST = (
