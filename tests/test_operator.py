@@ -228,6 +228,22 @@ def test_following_prints_what_arrives_over_a_reload_too(running: Fleetd):
     assert ["1040" in seen[1]["id"], "1041" in seen[2]["id"]] == [True, True]
 
 
+def test_following_into_a_pipe_has_its_heads_once(running: Fleetd):
+    with subprocess.Popen(
+        running._command("events", "--follow", "-n", "2"),
+        stdout=subprocess.PIPE, env=running._environ(), text=True,
+    ) as follower:  # fmt: skip
+        assert follower.stdout is not None
+        seen = [follower.stdout.readline() for _ in range(3)]
+        for body in (fence(43), fence(44)):
+            running.post("south", body, by_motive(body, SECRET))
+            seen.append(follower.stdout.readline())
+        follower.terminate()
+
+    assert seen[0].split()[:2] == ["seq", "arrived"]
+    assert all(line.split()[0].isdigit() for line in seen[1:])
+
+
 def test_a_sample_goes_the_way_of_a_webhook(running: Fleetd, tmp_path: Path):
     sample = tmp_path / "sample.json"
     sample.write_bytes(fence(50))

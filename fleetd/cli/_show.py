@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -58,15 +59,19 @@ def printable(text: str) -> str:
 
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], right: str = "",
-    spare: Sequence[str] = (),
+    spare: Sequence[str] = (), *, headed: bool = True,
 ) -> None:  # fmt: skip
-    """Print rows under their heads; `right` has an `r` for each column of numbers."""
+    """Print rows under their heads; `right` has an `r` for each column of numbers.
+
+    A terminal has the heads also where they are not asked for: it may lack columns.
+    """
     sides = (right + "l" * len(heads))[: len(heads)]
     if on_terminal():
         console().print(rich_table(heads, rows, sides, spare))
     else:
-        for line in plain(heads, rows, sides):
+        for line in islice(plain(heads, rows, sides), 0 if headed else 1, None):
             print(line)
+    sys.stdout.flush()
 
 
 def plain(

@@ -56,7 +56,6 @@ def main(chosen: argparse.Namespace) -> int:
     top = asker.status().log.newest_seq if chosen.follow else None
     for page in pages(asker, params, count, top):
         printer.events(page)
-    printer.end()
     if top is None:
         printer.nothing("fits")
     else:
@@ -118,7 +117,6 @@ def follow(asker: Asker, params: dict[str, str], printer: Printer, top: int) -> 
         asked = {**params, "after": str(after), "wait": WAIT, "n": str(PAGE)}
         found = asker.get("/api/events", asked)
         printer.events(found["events"])
-        printer.end()
         after = max(after, found["high"])
 
 
@@ -127,23 +125,16 @@ class Printer:
 
     def __init__(self, *, as_json: bool) -> None:
         self._json = as_json
-        self._rows: list[Sequence[str]] = []
         self._count = 0
 
     def events(self, found: Sequence[dict[str, Any]]) -> None:
-        """Print or gather a page."""
-        self._count += len(found)
+        """Print a page, its columns aligned; their heads stand above the first."""
+        first, self._count = not self._count, self._count + len(found)
         if self._json:
             _show.lines(found)
-            return
-        self._rows += [row_of(one) for one in found]
-
-    def end(self) -> None:
-        """Print what was gathered, its columns aligned."""
-        if self._rows:
-            _show.table(HEADS, self._rows, "r", SPARE)
-            sys.stdout.flush()
-        self._rows = []
+        elif found:
+            rows = [row_of(one) for one in found]
+            _show.table(HEADS, rows, "r", SPARE, headed=first)
 
     def asides(self, found: Sequence[dict[str, Any]]) -> None:
         """Print what was counted out."""

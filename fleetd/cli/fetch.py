@@ -34,9 +34,7 @@ def main(chosen: argparse.Namespace) -> int:
         "fetch", source=chosen.source, feed=chosen.feed, n=chosen.n,
         since=chosen.since or "", vehicle=chosen.vehicle or "",
     )  # fmt: skip
-    printer = Printer(as_json=chosen.json)
-    printer.events(found["events"])
-    printer.end()
+    Printer(as_json=chosen.json).events(found["events"])
     asked = ", ".join(found["asked"]) or "nothing to ask now"
     sys.stderr.write(f"asked: {asked}\n")
     for one in found["filtered"]:
