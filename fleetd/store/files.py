@@ -48,7 +48,8 @@ def lease(folder: Path) -> Iterator[None]:
     except OSError as bad:
         said = f"daemon.data: cannot use {folder}: {bad.strerror}; "
         if bad.errno in UNWELL:
-            raise StoreError(said + "fleetd starts once that is mended") from bad
+            hint = " (under systemd: ReadWritePaths=)" * (bad.errno == errno.EROFS)
+            raise StoreError(f"{said}fleetd starts once that is mended{hint}") from bad
         advice = "it has to be a folder of the user that runs fleetd"
         raise ConfigError(said + advice) from bad
     try:
