@@ -274,6 +274,26 @@ async def test_a_second_sick_record_does_not_shield_the_first(
             assert [one for one, _ in house.dead()] == ["p2"]
 
 
+@pytest.mark.parametrize("parallel", [1, 4])
+async def test_many_sick_records_among_live_traffic_do_not_stop_it_for_good(
+    autojump_clock, tmp_path, far, parallel
+):
+    """A quarter of an hour each; what proves it of one is used up for the next."""
+    sick = set(ids("p", range(0, 60, 3)))
+    far.answer = refuses(*sick, status=500)
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n % 9}") for n in range(100)))
+        async with house.run(parallel=parallel):
+            n = 100
+            while house.waiting() and trio.current_time() < 10 * HOUR:
+                await house.append(fix(n, f"v{n % 9}"))
+                n += 1
+                await trio.sleep(MINUTE)
+
+        assert {one for one, _ in house.dead()} == sick
+        assert sorted(far.taken) == sorted({*ids("p", range(n))} - sick)
+
+
 async def test_a_stuck_record_is_seen_even_when_few_others_can_prove_it(
     autojump_clock, tmp_path, far
 ):

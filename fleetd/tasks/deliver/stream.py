@@ -19,7 +19,7 @@ from fleetd.pace import Breaker, Bucket
 from fleetd.store import Attempt, Burial, Job, Read, Store
 from fleetd.store.cursors import PassBy
 from fleetd.tasks.deliver.digest import TOO_OLD, Digest
-from fleetd.tasks.deliver.plan import WINDOW_BYTES, Plan
+from fleetd.tasks.deliver.plan import WIDEST, WINDOW_BYTES, Plan
 from fleetd.tasks.deliver.track import NEVER, Print, Takes, Track, Try, whose
 
 Outcome: TypeAlias = "Burial | str | None"  # dead, skipped and why, delivered
@@ -168,7 +168,7 @@ class Stream:
         room = plan.window + accused
         most = plan.window_bytes * (FOR_PROOF if accused else 1)
         for _ in range(READS):
-            full = len(self._window) >= room or self._bytes >= most
+            full = self._held(accused) >= room or self._bytes >= most
             if full or not self._more():
                 return
             read = await self._store.next_batch(
@@ -182,6 +182,16 @@ class Stream:
             self._admit(read)
             if read.entries:
                 return
+
+    def _held(self, accused: int) -> int:
+        """How much of the window is taken up.
+
+        Behind a record that stands accused what was taken beyond it makes room for more:
+        with nothing but other sick ones in sight it would wait for its proof for good.
+        """
+        if accused and len(self._window) < WIDEST:
+            return sum(len(track.queue) for track in self.tracks)
+        return len(self._window)
 
     def _more(self) -> bool:
         """Whether the log holds more for us than the window does."""
