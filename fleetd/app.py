@@ -206,18 +206,18 @@ class Life:
                         ready.set()
                         await changed.wait()
                         if stops():
-                            await self._shut(doors)
+                            await self._shut(doors, CLOSE_WITHIN)
                         inbound.cancel_scope.cancel()
                 outbound.cancel_scope.cancel()
-            await self._shut(doors)
+            await self._shut(doors, float(self.house.webhooks.answer_within))
             await reception.flush()
             around.cancel_scope.cancel()
         await close(self.board)
 
-    async def _shut(self, doors: Sequence[Door]) -> None:
+    async def _shut(self, doors: Sequence[Door], within: float) -> None:
         self.board.end()
         for door in doors:
-            await door.close(within=CLOSE_WITHIN)
+            await door.close(within)
 
     async def _register(self) -> None:
         house = self.house

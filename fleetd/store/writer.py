@@ -71,7 +71,6 @@ class Writer:
         self._bell = threading.Semaphore(0)
         self._state = "open"
         self.last_commit_s = 0.0
-        self.commits = 0
         self.commit_times: Callable[[float], None] = lambda _seconds: None
         self.busy_since: float | None = None
 
@@ -212,7 +211,6 @@ class Writer:
         now = time.monotonic()
         self.last_commit_s = now - self.busy_since
         self._steps = self.busy_since = None
-        self.commits += 1
         self.commit_times(self.last_commit_s)
         self._settle(results)
         worked_s = time.thread_time() - self._worked_s  # on as many as were committed

@@ -10,9 +10,9 @@ from typing import Final
 import structlog
 import trio
 
-from fleetd.errors import StoreError
+from fleetd.errors import StoreError, leaves
 from fleetd.web.messages import Handler, Limits, complaint
-from fleetd.web.peer import IDLE, TICK, Peer, Shared, leaves
+from fleetd.web.peer import IDLE, TICK, Peer, Shared
 from fleetd.web.wire import wire_of
 
 PAUSE: Final = 0.1

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from email.utils import formatdate
 from typing import Final
 
 import structlog
 import trio
 
-from fleetd.errors import StoreError
+from fleetd.errors import StoreError, leaves
 from fleetd.web import body
 from fleetd.web.head import CHUNKED, Head, hopeless, read_head
 from fleetd.web.messages import (
@@ -275,11 +274,3 @@ class Peer:
 def public(path: str) -> str:
     """The path without what may be a key."""
     return "/".join(path.split("/")[:3])
-
-
-def leaves(fault: BaseException) -> Iterator[BaseException]:
-    if isinstance(fault, BaseExceptionGroup):
-        for one in fault.exceptions:
-            yield from leaves(one)
-    else:
-        yield fault
