@@ -10,6 +10,7 @@ from fleetd.errors import RejectedError
 from fleetd.event import KINDS
 from fleetd.sinks.contract import Receipt, Sink
 from fleetd.sinks.http import SINK, Config
+from fleetd.store.jobs import AddJob
 from tests.far_side import FarSide, crash, fix, house_in, ids
 
 MINUTE = 60.0
@@ -118,6 +119,26 @@ async def test_what_was_under_way_when_a_sink_turned_bad_proves_nothing(
 
         assert house.dead() == []
         assert house.waiting() == 100 - len(far.taken)
+
+
+async def test_dead_letters_that_are_refused_again_hold_no_alarm_back(
+    autojump_clock, tmp_path, far
+):
+    far.answer = refuses(*ids("p", range(30)))
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(31)))
+        async with house.run():
+            await house.rest()
+            house.health.said.clear()
+            retry = AddJob("replay", "ops", {"seqs": [*range(1, 31)]}, 0, 30, 30, 0)
+            await house.store.add_job(retry)
+            await trio.sleep(HOUR)
+            await house.append(crash(1))
+            await house.rest(within=1)
+            await house.until(lambda: not house.store.replays("ops"), within=2 * HOUR)
+
+        assert len(house.dead()) == 30
+        assert "held" not in {state for state, _ in house.health.said}
 
 
 async def test_more_than_twenty_bad_ones_in_a_row_do_not_hold_the_rest_for_good(

@@ -300,7 +300,7 @@ class Courier:
         if alone:
             why = f"{error}; kept until another record is taken"
             self._health.say("waiting", MASK.mask(why))
-        named_all = alone or error.proven
+        named_all = (alone or error.proven) and not pick.stream.retries
         seqs = [one.seq for one in named] if named_all else ()
         self._standing.refuses(str(error), seqs, now, probe=tried.probe)
 

@@ -105,6 +105,12 @@ class Stream:
         job = self._find_job() if self.job else None
         return job is not None and not job.spec.keys().isdisjoint({"in_place", "seqs"})
 
+    @property
+    def retries(self) -> bool:
+        """Whether it sends dead letters: refused again, they say nothing of us."""
+        job = self._find_job() if self.job else None
+        return job is not None and "seqs" in job.spec
+
     def _find_job(self) -> Job | None:
         jobs = self._store.replays(self.name)
         return next((one for one in jobs if one.id == self.job), None)
