@@ -27,7 +27,8 @@ EDGE = (
 PLACES = "INSERT INTO cursors(sink, lane, seq, waiting, taking)"
 MOVED = "ON CONFLICT DO UPDATE SET seq = excluded.seq, waiting = excluded.waiting"
 STOOD = (
-    "SELECT name, lane, seq, waiting FROM cursors JOIN names ON names.id = cursors.sink"
+    "SELECT name, lane, seq, waiting, taking FROM cursors"
+    " JOIN names ON names.id = cursors.sink"
 )
 Doing: TypeAlias = "Generator[Aloft, Exception | None, None]"
 DAMAGED = -1  # what pruning answers where a page cannot be changed
@@ -148,10 +149,10 @@ class Log:
             (side, name): number
             for number, side, name in db.execute("SELECT id, side, name FROM names")
         }
-        self.places: dict[tuple[str, int], tuple[int, int]] = {
-            (name, lane): (seq, waiting)
-            for name, lane, seq, waiting in db.execute(STOOD)
-        }
+        self.places: dict[tuple[str, int], tuple[int, int]] = {}
+        for name, lane, seq, waiting, words in db.execute(STOOD):
+            msgspec.json.decode(words or "[]")  # what is damaged is known at once
+            self.places[name, lane] = (seq, waiting)
         self.providers: dict[str, str] = {}
         self.takings: dict[str, Taking] = {}
         self.absent: dict[str, Taking] = {}  # of sinks that are not in the file now

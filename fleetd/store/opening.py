@@ -170,5 +170,7 @@ def _read_ends(db: apsw.Connection) -> None:
         for end in ("min", "max"):
             query = f"SELECT * FROM {table} WHERE {key} = (SELECT {end}({key}) FROM {table})"
             db.execute(query).get  # noqa: B018
-    for table in ("seen", "totals", "cursors", "names", "kept"):
+    if (said := db.execute("PRAGMA integrity_check(names)").get) != "ok":
+        raise apsw.CorruptError(str(said))
+    for table in ("seen", "totals", "cursors", "kept"):
         db.execute(f"SELECT * FROM {table} LIMIT 1").get  # noqa: B018

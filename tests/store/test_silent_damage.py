@@ -116,6 +116,8 @@ async def test_a_log_whose_small_tables_cannot_be_read_is_set_aside(
         "UPDATE kept SET value = '{'",
         "DROP TABLE kept; CREATE TABLE kept(name, value); INSERT INTO kept VALUES (1, NULL)",
         "UPDATE facts SET source = 99",
+        "UPDATE cursors SET taking = '[[\"posi'",
+        "UPDATE cursors SET taking = CAST(x'a5a5' AS TEXT)",
         "PRAGMA user_version = 0",
         "PRAGMA user_version = -7",
     ],
@@ -171,6 +173,22 @@ def loosen(folder, change):
     db.pragma("writable_schema", "ON")
     db.execute(put_schema, (whole,))
     db.close()
+
+
+async def test_a_name_that_its_index_does_not_know_sets_the_log_aside(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        await put(store, fix(1))
+        store.log._fold()
+        page = rows(store, LEAVES, "names")[0][0]
+    with (tmp_path / "log.sqlite").open("r+b") as file:
+        file.seek((page - 1) * PAGE)
+        named = file.read(PAGE)
+        file.seek((page - 1) * PAGE)
+        file.write(named.replace(b"north", b"nprth"))
+    async with opened(tmp_path, world) as store:
+        assert store.aside
 
 
 @pytest.mark.parametrize("table", ["events_of_safety", "unverified_by_source", "dead"])
