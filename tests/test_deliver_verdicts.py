@@ -315,6 +315,19 @@ async def test_many_sick_records_among_live_traffic_do_not_stop_it_for_good(
         assert sorted(far.taken) == sorted({*ids("p", range(n))} - sick)
 
 
+async def test_a_sick_record_is_found_as_fast_when_the_other_lines_have_run_dry(
+    autojump_clock, tmp_path, far
+):
+    """They have nothing to say that the far side is well, and it is no outage."""
+    far.answer = refuses("p5", status=500)
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n % 90}") for n in range(3000)))
+        async with house.run(batch=100, parallel=4):
+            await house.rest(within=30 * MINUTE)
+
+        assert [one for one, _ in house.dead()] == ["p5"]
+
+
 async def test_a_stuck_record_is_seen_even_when_few_others_can_prove_it(
     autojump_clock, tmp_path, far
 ):

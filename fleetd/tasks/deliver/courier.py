@@ -306,7 +306,7 @@ class Courier:
 
     def _later(self, pick: Pick, error: TransientError, now: float) -> None:
         takes = self._standing.takes
-        pick.stream.fell(now)
+        pick.stream.fell(pick.track, now)
         self._unwell(error, now)
         if error.after and pick.stream.lane == SAFETY:
             self._tokens.give_way()

@@ -70,6 +70,7 @@ class Stream:
         self._ready_at = NEVER
         self._not_before = 0.0
         self._breaker = Breaker(chance)
+        self._fallen: Track | None = None  # the last that got *later*
         self.digest: Digest | None = None  # where what is too old goes
         self.sifted = False  # something was too old since the last step
         self.reset()
@@ -235,16 +236,21 @@ class Stream:
         again = track.again if len(self.tracks) == 1 else 0
         return track.queue[again - 1].seq if 1 < again <= len(track.queue) else 0
 
-    def fell(self, now: float) -> None:
-        """One of several tracks got *later*: if all do, they wait as one."""
-        wait = self._breaker.failed()
+    def fell(self, track: Track, now: float) -> None:
+        """One of several tracks got *later*: if all do, they wait as one.
+
+        The same one again and again waits by itself: the others may just have nothing.
+        """
+        if track is self._fallen:
+            return
+        self._fallen, wait = track, self._breaker.failed()
         if self._breaker.state == "open" and len(self.tracks) > 1:
             self._not_before = now + wait
 
     def rose(self) -> None:
         """Something was taken."""
         self._breaker.succeeded()
-        self._not_before = 0.0
+        self._not_before, self._fallen = 0.0, None
 
     @property
     def doubtful(self) -> bool:
