@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import apsw
@@ -25,6 +25,7 @@ from fleetd.tasks.report.book import CAUGHT, COVERS, MINUTE_MS, Book, Known
 FRESH_MINUTES = 2  # the heartbeat of these may still be on its way
 DAYS_BY_DAY = 7
 MOST_HOURS = 24 * 400
+LATEST_MS = millis(datetime.max.replace(tzinfo=UTC))
 SOURCE = (
     "received", "normalized", "empty", "dead", "dropped", "made", "stored", "duplicate",
     "filtered", "refused",
@@ -111,7 +112,8 @@ def span_of(asked: Asked, by: str) -> Span:
 
 
 def _moments(span: Span) -> tuple[datetime, datetime]:
-    return moment_of(span.first * HOUR_MS), moment_of(span.until * HOUR_MS)
+    until = min(span.until * HOUR_MS, LATEST_MS)
+    return moment_of(span.first * HOUR_MS), moment_of(until)
 
 
 def _outages(
