@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import apsw
@@ -25,7 +25,6 @@ from fleetd.tasks.report.book import CAUGHT, COVERS, MINUTE_MS, Book, Known
 FRESH_MINUTES = 2  # the heartbeat of these may still be on its way
 DAYS_BY_DAY = 7
 MOST_HOURS = 24 * 400
-LATEST_MS = millis(datetime.max.replace(tzinfo=UTC))
 SOURCE = (
     "received", "normalized", "empty", "dead", "dropped", "made", "stored", "duplicate",
     "filtered", "refused",
@@ -112,8 +111,7 @@ def span_of(asked: Asked, by: str) -> Span:
 
 
 def _moments(span: Span) -> tuple[datetime, datetime]:
-    until = min(span.until * HOUR_MS, LATEST_MS)
-    return moment_of(span.first * HOUR_MS), moment_of(until)
+    return moment_of(span.first * HOUR_MS), moment_of(span.until * HOUR_MS)
 
 
 def _outages(
