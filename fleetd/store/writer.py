@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
 import outcome
@@ -263,7 +264,9 @@ class Writer:
             self._bell.acquire()
             if self._state == "closed":
                 return
-            self._token.run_sync_soon(self._came_back, outcome.capture(self._work))
+            answer = outcome.capture(self._work)
+            with suppress(OSError):  # no memory to ring with: what wakes the loop next
+                self._token.run_sync_soon(self._came_back, answer)  # finds it in line
 
     def _came_back(self, answer: outcome.Outcome[Exception | None]) -> None:
         self._answer = answer

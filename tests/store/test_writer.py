@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 
 import pytest
@@ -57,6 +58,19 @@ async def disk(nursery):
 async def test_a_lone_write_is_committed_by_itself_and_told_so(disk):
     assert await disk.writer.join("one") == ("kept", "one")
     assert disk.commits == [["one"]]
+
+
+async def test_a_thread_that_could_not_ring_is_heard_all_the_same(disk):
+    class Hoarse:
+        def run_sync_soon(self, call, *given):
+            bell.run_sync_soon(call, *given)
+            raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    await disk.writer.join("one")
+    bell, disk.writer._token = disk.writer._token, Hoarse()
+
+    assert await disk.writer.join("two") == ("kept", "two")
+    assert await disk.writer.join("three") == ("kept", "three")
 
 
 async def test_what_comes_while_a_commit_syncs_shares_the_next_one(disk):
