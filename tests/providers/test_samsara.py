@@ -236,6 +236,19 @@ def test_panic_and_sos_take_the_safety_lane(details):
     assert lane_of(one(incident(details))) == SAFETY
 
 
+@pytest.mark.parametrize(
+    ("details", "number", "kind"),
+    [
+        ({"panicButton": None, "coffeeEmpty": {"cups": 3}}, 1, "alert"),
+        ({"panicButton": None, "coffeeEmpty": {"cups": 3}}, 1034, "safety"),
+        ({"panicButton": None, "speed": None, "engineIdle": None}, 1019, "engine"),
+        ({"panicButton": None, "speed": None}, 1, "alert"),
+    ],
+)
+def test_a_null_names_an_alert_only_alone_or_as_its_number_does(details, number, kind):
+    assert one(incident(details | BOTH, triggerId=number)).kind == kind
+
+
 def test_the_one_condition_of_a_panic_alert_may_come_without_a_list():
     (condition,) = incident({"panicButton": BOTH})["data"]["conditions"]
     found = one(incident({}, conditions=condition))

@@ -87,14 +87,20 @@ def leading(conditions: list[Wire]) -> tuple[str, Wire]:
 
 
 def trigger_of(condition: Wire) -> str:
-    """The key in `details` that is no party to it, else what the number stands for."""
+    """The key in `details` that is no party to it, else what the number stands for.
+
+    A null names it where it stands alone, or where the number says the same.
+    """
     details = inner(condition, "details")
     inside = {snake(k): one for k, one in details.items() if k not in BESIDE}
     keys = [key for key, one in inside.items() if isinstance(one, dict)]
-    bare = [key for key, one in inside.items() if one is None]
-    known = next((one for one in (*keys, *bare) if one in READERS), None)
-    number = count(condition, "triggerId")
-    return known or next(iter(keys), None) or TRIGGER_IDS.get(number or 0) or "alert"
+    bare = [key for key, one in inside.items() if one is None and key in READERS]
+    known = next((one for one in keys if one in READERS), None)
+    said = TRIGGER_IDS.get(count(condition, "triggerId") or 0)
+    if known is None and said in bare:
+        return said
+    alone = bare[0] if len(bare) == 1 and not keys else None
+    return known or next(iter(keys), None) or alone or said or "alert"
 
 
 def payload(trigger: str, details: Wire) -> Wire:
