@@ -238,6 +238,13 @@ def test_of_an_hour_that_comes_twice_neither_fix_hides_the_other(text):
     assert ordinary.flags == ()
 
 
+def test_a_device_at_the_end_of_the_calendar_still_has_its_fix():
+    kolkata = configured(Settings(zone=Zone("Asia/Kolkata")))
+    (found,) = pushed(PUSH | {"gpstime": "9999-12-31T23:59:59Z"}, kolkata)
+
+    assert found.at == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
 # alerts
 
 OVERSPEED = {

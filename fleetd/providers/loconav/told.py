@@ -44,7 +44,10 @@ def moment_in(zone: tzinfo, value: object) -> datetime | None:
 
 def twice(zone: tzinfo, at: datetime) -> bool:
     """Whether clocks in `zone` show that time twice: in the hour in which summer ends."""
-    local = at.astimezone(zone)
+    try:
+        local = at.astimezone(zone)
+    except OverflowError:  # of a device whose clock is at the end of the calendar
+        return False
     return local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
 
 
