@@ -149,6 +149,18 @@ async def test_a_pause_is_nobodys_silence_and_teaches_nothing(
         assert told(here.store) == [("vehicle_silent", "v1")]
 
 
+async def test_a_pause_dated_by_a_clock_that_was_ahead_ends_all_the_same(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        watch = await watching(here)
+        await drive(here, watch, 1)
+        watch._paused["north"] = millis(here.store.world.now()) + 400 * DAY * 1000
+        await rest(watch, 60)
+
+        assert told(here.store) == [("vehicle_silent", "v1")]
+
+
 def test_a_habit_is_learned_for_a_week_and_forgotten_after():
     start = millis(MORNING)
     habit = Habit(start, start // (DAY * 1000), [0])

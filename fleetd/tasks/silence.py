@@ -112,7 +112,7 @@ class Watch:
         for source in self._board.house.sources:
             if self._store.paused(source):
                 self._paused[source] = now
-            asked = now - self._paused.get(source, 0) >= SETTLED_S * 1000
+            asked = not 0 <= now - self._paused.get(source, 0) < SETTLED_S * 1000
             if settled and asked and self._board.clock.trusted:
                 await self._judge_source(source, now)
                 await self._judge_vehicles(source, now)
