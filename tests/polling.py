@@ -15,7 +15,13 @@ import trio
 from msgspec.structs import replace
 
 from fleetd.clock import Clock
-from fleetd.errors import AbsentError, ExpiredError, HeldError, PayloadError
+from fleetd.errors import (
+    AbsentError,
+    ExpiredError,
+    HeldError,
+    PayloadError,
+    TransientError,
+)
 from fleetd.event import AnyEvent, Driver, Entry, Position, Record, Vehicle
 from fleetd.masking import MASK
 from fleetd.pace import Breaker
@@ -131,6 +137,8 @@ def judge(_ask: Ask, answer: Answer) -> None:
         raise ExpiredError("the place to go on is no longer known")
     if b"absent" in answer.body:
         raise AbsentError("it is switched off", known=b"idle" in answer.body)
+    if b"away" in answer.body:
+        raise TransientError("the database is away")
     if b"not yours" in answer.body:
         raise HeldError("this account has no such product")
 

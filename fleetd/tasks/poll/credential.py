@@ -246,6 +246,8 @@ class Credential:
             if BUSY in {answer.status, unwell.status}:
                 unwell.status = BUSY
                 self.budget.told(ask.tier, unwell.after)
+            elif self._logins is not None:
+                self._logins.unwell()
             raise
         except PayloadError as bad:
             raise UnreadableError(f"{ask.path}: {bad}", answer.body) from bad

@@ -66,6 +66,11 @@ class Logins:
             self._leave(grant)
         return answer
 
+    def unwell(self) -> None:
+        """What the session's server answers is none, though it says so with a 200."""
+        if self._grant is not None:
+            self._leave(self._grant)
+
     def _leave(self, grant: Grant) -> None:
         """A session that moved may have moved again: who asks next logs in to find out."""
         if grant.host and self._grant is grant:
