@@ -11,7 +11,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from fleetd.errors import FullError, TransientError
+from fleetd.errors import FullError, HeldError, TransientError
 from fleetd.event import Safety
 from fleetd.sinks.contract import Receipt, Sink
 from fleetd.sinks.http import Config
@@ -475,6 +475,53 @@ async def test_a_digest_outlives_a_restart(autojump_clock, tmp_path, far):
 
         assert rung == ["20 events from 19 Nov while offline: 20 position"]
         assert house.store.recall("sink:ops") == {}
+
+
+async def test_a_sink_that_takes_a_digest_is_held_no_more(
+    autojump_clock, tmp_path, far
+):
+    async with house_in(tmp_path, far) as house:
+        await house.append(fix(1, at=MORNING - timedelta(days=2)))
+        down = [HeldError("no such channel")]
+        async with house.run(once(down), notifies=True):
+            await house.until(lambda: house.health.state == "held")
+            await house.until(lambda: not down)
+            await trio.sleep(400)
+
+        assert house.health.state == "idle"
+        assert house.health.beats == 1
+        assert house.store.recall("sink:ops") == {}
+
+
+async def test_two_digests_that_say_the_same_are_no_repeat(
+    autojump_clock, tmp_path, far
+):
+    keys: list[str] = []
+    old = MORNING - timedelta(days=2)
+    async with house_in(tmp_path, far) as house:
+        async with house.run(once([], keys), notifies=True):
+            for number in (1, 2):
+                await house.append(crash(number, at=old))
+                await trio.sleep(2000)
+
+        assert len(set(keys)) == 2
+
+
+def once(down: list[Exception], keys: list[str] | None = None) -> Sink:
+    """A sink that notifies and answers so once each, then takes everything."""
+
+    @asynccontextmanager
+    async def opened(config, world, place):
+        async def write(batch):
+            if down:
+                raise down.pop()
+            if keys is not None:
+                keys.append(batch.key)
+            return Receipt(200)
+
+        yield write
+
+    return Sink(config=Config, open=opened, notifies=True)
 
 
 @pytest.mark.parametrize("event", [fix, crash])

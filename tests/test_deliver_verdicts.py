@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+
 import httpx
 import pytest
 import trio
@@ -276,6 +278,52 @@ async def test_500_to_one_record_for_ever_delays_the_others_by_minutes(
         alone = [one.at for one in far.asked if one.ids == ["p3"]]
         assert len(alone) >= 8
         assert alone[-1] - alone[0] >= 15 * MINUTE
+
+
+async def test_a_record_refused_once_and_then_put_off_is_not_asked_for_without_end(
+    autojump_clock, tmp_path, far
+):
+    """Each probe that was taken had it go again at once, and the next probe after it."""
+    far.answer = sick_of("p0", once=400, then=500)
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(400)))
+        async with house.run(batch=1):
+            await trio.sleep(MINUTE)
+            assert sum(one.ids == ["p0"] for one in far.asked) < 12
+
+            await house.rest(within=45 * MINUTE)
+
+        assert [one for one, _ in house.dead()] == ["p0"]
+        assert house.dead()[0][1].startswith("stuck")
+
+
+def sick_of(one: str, *, once: int, then: int):
+    """It is refused, and from then on something else is the matter with it."""
+    answers = iter([once])
+    return lambda asked: next(answers, then) if one in asked.ids else 200
+
+
+async def test_a_sink_that_names_nobody_is_held_after_twenty_in_a_row_like_any_other(
+    autojump_clock, tmp_path, far
+):
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, f"v{n}") for n in range(100)))
+        async with house.run(refusing()):
+            await trio.sleep(HOUR)
+
+            assert house.health.state == "held"
+            assert house.counts() == {}
+
+
+def refusing() -> Sink:
+    @asynccontextmanager
+    async def opened(config, world, place):
+        async def write(batch):
+            raise RejectedError({}, status=400)
+
+        yield write
+
+    return Sink(config=Config, open=opened)
 
 
 @pytest.mark.parametrize("vehicles", [1, 20])

@@ -38,7 +38,7 @@ class Receipt(Struct, frozen=True):
 
     `skipped` are entries that the sink decided not to tell: seq → why, as the ledger
     has it. `left` are those that this request did not carry: they go with the next.
-    `cost` is how many requests of the limit it took.
+    `cost` is how many requests of the limit it took; 0 where nobody was asked.
     """
 
     status: int | None = None

@@ -257,6 +257,14 @@ async def test_a_page_at_the_webhooks_address_is_no_yes(slack):
     assert isinstance(await refused(slack, hook()), HeldError)
 
 
+async def test_a_refusal_in_no_word_of_slacks_says_what_was_answered(slack):
+    slack.script = [Reply(400, b"<html>")]
+    found = await refused(slack, hook())
+
+    assert isinstance(found, RejectedError)
+    assert "400" in found.reasons[1]
+
+
 @pytest.mark.parametrize("body", [b"", b"ok", b"<html>", b"[" * 90_000, b"\xff"])
 async def test_an_answer_of_the_api_that_is_not_slacks_is_no_yes(slack, body):
     slack.script = [Reply(200, body)]

@@ -133,7 +133,8 @@ class Slack:
         """Send it; as plain text if its form is not liked, as new if the old one is gone."""
         plain, asked = False, 0
         while True:  # three times at most
-            reply = await self._send(choice, body_of(message, plain=plain))
+            body = body_of(message, plain=plain)
+            reply = await self._send(choice, body, batch.entries)
             asked += 1
             if not reply.word:
                 status, kept = reply.answer.status, reply.answer.body[:KEPT]
@@ -145,28 +146,22 @@ class Slack:
             else:
                 raise verdict(reply, batch.entries, self._world)
 
-    async def _send(self, choice: Choice, body: dict[str, Any]) -> Reply:
+    async def _send(
+        self, choice: Choice, body: dict[str, Any], entries: Sequence[Entry]
+    ) -> Reply:
         config = self._config
         if config.webhook_url is not None:
             url = config.webhook_url.reveal()
             answer = await ask(self._http, "POST", url, within=WITHIN, json=body)
-            return hook_reply(answer, self._world)
+            return hook_reply(answer, self._world, entries)
+        method, at = "chat.postMessage", {"channel": config.channel}
+        more: dict[str, Any] = {"metadata": metadata(choice)}
         if choice.handle:
             channel, _, ts = choice.handle.partition("/")
-            at = {
-                "channel": channel,
-                "ts": ts,
-                "parse": "none",
-            }  # else as if typed: @all
-            return await self._call("chat.update", {**at, **body})
-        return await self._call(
-            "chat.postMessage",
-            {"channel": config.channel, "metadata": metadata(choice), **body},
-        )
-
-    async def _call(self, method: str, body: dict[str, Any]) -> Reply:
-        answer = await called(self._config, self._http, method, body)
-        return api_reply(answer, self._world)
+            method, at = "chat.update", {"channel": channel, "ts": ts}
+            more = {"parse": "none"}  # else as if typed: @all
+        answer = await called(config, self._http, method, {**at, **more, **body})
+        return api_reply(answer, self._world, entries)
 
 
 async def called(
@@ -190,7 +185,7 @@ async def called(
 # what an answer means
 
 
-def hook_reply(answer: Answer, world: World) -> Reply:
+def hook_reply(answer: Answer, world: World, entries: Sequence[Entry] = ()) -> Reply:
     """A webhook answers `ok`, or a status with one word about it."""
     word = answer.body.strip()
     if answer.status == 200:
@@ -204,16 +199,16 @@ def hook_reply(answer: Answer, world: World) -> Reply:
         )
     if 400 <= answer.status < 500 and answer.status != 429 and WORD.fullmatch(word):
         return Reply(answer, word.decode())
-    judge(answer, (), world.now())
+    judge(answer, entries, world.now())
     raise TransientError(
         f"{answer.host} answered {answer.status}", status=answer.status
     )
 
 
-def api_reply(answer: Answer, world: World) -> Reply:
+def api_reply(answer: Answer, world: World, entries: Sequence[Entry] = ()) -> Reply:
     """The API answers 200 to everything; whether it did it stands in the body."""
     if answer.status != 200:
-        judge(answer, (), world.now())
+        judge(answer, entries, world.now())
     try:
         told = _told.decode(answer.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as bad:

@@ -216,7 +216,7 @@ class Teller:
             body = msgspec.json.encode(self.memory)
             await self._world.in_thread(partial(keep, self._path, body))
         return with_(
-            receipt or Receipt(), skipped=dict(choice.skipped), left=choice.left
+            receipt or Receipt(cost=0), skipped=dict(choice.skipped), left=choice.left
         )
 
     def _note(self, batch: Batch, choice: Choice, handle: str) -> bool:

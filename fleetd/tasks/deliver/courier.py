@@ -202,8 +202,6 @@ class Courier:
             verdict = await self._hand_over(batch)
             now = trio.current_time()
             self._tokens.landed(began, now)
-            if isinstance(verdict, Receipt):
-                self._tokens.owe(now, verdict.cost - 1)
             pick.track.busy = False
             self._judge(pick, verdict, now)
             attempt = self._attempt(pick, batch, verdict, now - began)
@@ -246,6 +244,8 @@ class Courier:
                 self._digest.failed(now, verdict.after)
             else:
                 self._digest.told(now)
+                if isinstance(verdict, Receipt) and verdict.cost:
+                    self._standing.believed(0, 0, now)
             await self._standing.remember()
         word = WORDS[type(verdict)]
         logger.info("digest_sent", sink=self.name, verdict=word, text=batch.digest)
@@ -265,6 +265,7 @@ class Courier:
 
     def _taken(self, pick: Pick, receipt: Receipt, now: float) -> None:
         """What the far side took, and what the sink itself decided on the way."""
+        self._tokens.owe(now, receipt.cost - 1)
         told = decided = pick.tried.entries
         if receipt.left or receipt.skipped:
             decided = [one for one in told if one.seq not in receipt.left]
@@ -296,8 +297,8 @@ class Courier:
             self._bury(pick, tried.entries, error)
             pick.track.took(tried.entries, probe=tried.probe)
             return
-        alone = len(tried.entries) == 1
-        if alone:
+        if alone := len(tried.entries) == 1:
+            named = list(tried.entries)  # whether the sink names it or not
             why = f"{error}; kept until another record is taken"
             self._health.say("waiting", MASK.mask(why))
         named_all = (alone or error.proven) and not pick.stream.retries

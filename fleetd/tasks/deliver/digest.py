@@ -33,7 +33,7 @@ class Digest:
         self._backoff = Backoff(world.chance)
         self.due_at = 0.0
         self.urgent = False  # whether alarms are among them
-        self.count = self._first_ms = self._last_ms = 0
+        self.count = self._first_ms = self._last_ms = self._newest = 0
         self._labels: Counter[str] = Counter()
 
     def old(self, entries: Sequence[Entry]) -> list[Entry]:
@@ -55,6 +55,7 @@ class Digest:
             at = moment(entry)
             self._first_ms = min(self._first_ms or at, at)
             self._last_ms = max(self._last_ms, at)
+            self._newest = max(self._newest, entry.seq)
             self.count += 1
             self.urgent = self.urgent or entry.lane == SAFETY
             label = getattr(entry.event, "type", None) or entry.kind
@@ -64,7 +65,7 @@ class Digest:
     def batch(self, sink: str) -> Batch:
         """What to hand to the sink."""
         text = self.text()
-        key = digest_of(f"{sink}\n{text}")
+        key = digest_of(f"{sink}\n{self._newest}\n{text}")  # two may say the same
         return Batch((), key, digest=text, urgent=self.urgent)
 
     def text(self) -> str:
@@ -82,7 +83,7 @@ class Digest:
 
     def told(self, now: float) -> None:
         """It was sent: the next begins."""
-        self.count = self._first_ms = self._last_ms = 0
+        self.count = self._first_ms = self._last_ms = self._newest = 0
         self.urgent = False
         self._labels.clear()
         self._backoff.succeeded()
@@ -104,7 +105,7 @@ class Digest:
         span_ms = [self._first_ms, self._last_ms]
         return {
             "count": self.count, "span_ms": span_ms, "labels": dict(self._labels),
-            "urgent": self.urgent,
+            "urgent": self.urgent, "newest": self._newest,
         }  # fmt: skip
 
     def with_(self, entries: Sequence[Entry]) -> dict[str, Any] | None:
@@ -120,6 +121,7 @@ class Digest:
         self._first_ms, self._last_ms = kept["span_ms"]
         self._labels = Counter(kept["labels"])
         self.urgent = kept.get("urgent", False)
+        self._newest = kept.get("newest", 0)
 
 
 RARE = ("crash", "sos", "panic", "rollover")

@@ -62,6 +62,7 @@ class Accused:
         self.laters = 0
         self.status: int | None = None
         self.refused = False
+        self.put_off = False  # by its last answer
         self.proved = False
         self.probed = False
         self.doubted: set[int] = set()  # put off as well when they were to prove it
@@ -72,6 +73,11 @@ class Accused:
         if self.refused:
             return self.tries >= PATIENT
         return self.tries >= STUCK_LATERS and now - self.since >= STUCK_AFTER
+
+    def convicted(self, now: float, takes: Takes) -> bool:
+        """Whether another was taken since it was refused: it goes once more, for proof."""
+        due = not self.put_off or now >= self.again_at
+        return due and self.refused and takes.newest > self.sent
 
     def failed(self, now: float, takes: Takes, after: float | None) -> None:
         self.tries += 1
@@ -105,7 +111,7 @@ class Track:
         accused = self._accused.get(first.seq)
         if accused is None:
             return self._first()
-        if front or (accused.refused and takes.newest > accused.sent):
+        if front or accused.convicted(now, takes):
             return self._try([first])
         probe = None if accused.probed else self._probe(accused, now)
         if probe is not None:
@@ -222,7 +228,7 @@ class Track:
         if accused is None or not accused.refused:
             accused = Accused(takes, now, self._chance)
             self._accused[seq] = accused
-        accused.refused = True
+        accused.refused, accused.put_off = True, False
         accused.failed(now, takes, None)
         if tried.probe and not self._accused[self.queue[0].seq].refused:
             self._probed()  # once a try; a refused one asks until it knows
@@ -256,6 +262,7 @@ class Track:
                 return False
             accused = self._accused[seq] = Accused(takes, now, self._chance)
             accused.laters = 1
+        accused.put_off = True
         alone = self._probe(accused, now) is None
         stuck = error.counts and self._counts(accused, error, takes, alone=alone)
         accused.failed(now, takes, error.after)
