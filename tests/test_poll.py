@@ -205,6 +205,23 @@ async def test_a_token_refused_to_one_feed_alone_holds_up_no_other(
         assert source.alerts()[-1] == ("polling_held", "")
 
 
+async def test_whose_call_was_not_refused_tries_a_refused_token_first(
+    autojump_clock, tmp_path
+):
+    far = Far(lambda asked: 401 if asked.path == "/people" else page(next="1"))
+    slow = feed("slow", every=900.0)
+    for run in range(10):  # whoever wakes first would try it
+        async with polled(tmp_path / str(run), far, PEOPLE, FIXES) as source:
+            await trio.sleep(340)
+
+            assert source.states()["fixes"] == "waiting"
+            assert source.states()["people"] == "held"
+    async with polled(tmp_path, far, PEOPLE, slow) as source:
+        await trio.sleep(6 * 3600)
+
+        assert source.alerts().count(("polling_held", "")) == 1
+
+
 async def test_an_operator_who_resumes_has_a_refused_token_tried_at_once(
     autojump_clock, tmp_path
 ):

@@ -173,7 +173,7 @@ class Walk:
         """
         job = self.job
         while job.running and not job.store.paused(job.source):
-            await job.credential.admitted()
+            await job.credential.admitted(f"job {job.id}")
             try:
                 taken = await self._page()
                 more = taken is not None and taken.page.more

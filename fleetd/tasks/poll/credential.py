@@ -36,6 +36,8 @@ from fleetd.world import World
 
 T = TypeVar("T")
 HELD_RETRY = 300.0
+ALONE = -1  # fewer answers than there ever are
+BEHIND = 1.0  # seconds that those wait for others who try a refused credential
 DONE = frozenset({201, 204})  # of what makes or removes something
 BUSY, BUSY_TRIES = 429, 3
 BUSY_SOON = 30.0  # seconds: for longer it is said, and not waited out in silence
@@ -97,11 +99,12 @@ class Credential:
         """Ask nothing for a while: the vendor does not take this credential.
 
         False where it was refused to this feed or job before, and others were answered
-        since: then it lacks something for that one alone, which holds up nobody else.
+        since: then it lacks something for that one alone, which holds up nobody else
+        until it was served.
         """
-        before = self._refusals.get(to, self._answers)
-        self._refusals[to] = self._answers
-        if before < self._answers:
+        alone = self._refusals.get(to, self._answers) < self._answers
+        self._refusals[to] = ALONE if alone else self._answers
+        if alone:
             return False
         self._hold = Hold(why, trio.current_time() + HELD_RETRY)
         await self.holds.hold("", why)
@@ -119,11 +122,15 @@ class Credential:
             self._store.ring(self.account.source)
         await self.holds.free("")
 
-    async def admitted(self) -> None:
-        """Wait while the credential is refused; one at a time tries whether it still is."""
+    async def admitted(self, to: str) -> None:
+        """Wait while the credential is refused; one at a time tries whether it still is.
+
+        Those first to whom it was not refused: it may lack what the others need.
+        """
         store, source = self._store, self.account.source
         while (hold := self._hold) is not None and not store.paused(source):
-            wait = hold.until - trio.current_time()
+            late = BEHIND if to in self._refusals else 0.0
+            wait = hold.until + late - trio.current_time()
             if wait <= 0:
                 self._hold = Hold(hold.why, trio.current_time() + HELD_RETRY)
                 return

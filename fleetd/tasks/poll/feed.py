@@ -290,7 +290,7 @@ class Poller:
             if not self.credential.held:
                 return
             self.health.say("held", self.credential.held)
-            await self.credential.admitted()
+            await self.credential.admitted(self.feed.name)
             if not self.store.paused(source):
                 return
 
