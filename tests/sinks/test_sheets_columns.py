@@ -139,3 +139,28 @@ async def test_rows_are_mended_by_the_next_daemon_where_this_one_died(
     current = [(3, "a", 4), (2, "b", 4), (4, "c", 4)]
     whole = [(1, "a", 4), (2, "b", 4), (3, "a", 4), (4, "c", 4)]
     assert found == (whole if keys is FEW else current)
+
+
+@pytest.mark.parametrize("keys", [FEW, CURRENT], ids=["log", "current"])
+@pytest.mark.parametrize("act", [dragged(c0=1, c1=0), dragged(c1=3, c2=1, c3=2)])
+async def test_what_people_wrote_stays_where_columns_are_dragged_after_a_write(
+    cloud, tmp_path, act, keys
+):
+    """Nobody looked since: the rows are right, and the notes beside them are theirs."""
+    book = cloud.book(BOOK)
+    async with sink(cloud, str(tmp_path), **keys) as write:
+        await write(some([seen(1, "a"), seen(2, "b")]))
+        inserted(1)(book)
+        for row, text in enumerate(["note", *"abcde"]):
+            book.tab("fleetd").type(row, 1, text)
+        cloud.fault = lambda call: "reset after" if call.write else ""
+        with pytest.raises(TransientError):
+            await write(some([seen(3, "a"), seen(4, "c")]))
+        cloud.fault = lambda _: ""
+        act(book)
+        await write(some([seen(3, "a"), seen(4, "c")]))
+
+    found = [(one["note"], one.get("seq")) for one in rows(book)]
+    current = [("a", 3), ("b", 2), ("c", 4), ("d", None), ("e", None)]
+    whole = [("a", 1), ("b", 2), ("c", 3), ("d", 4), ("e", None)]
+    assert found == (whole if keys is FEW else current)

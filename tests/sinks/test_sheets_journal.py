@@ -19,7 +19,7 @@ from tests.sinks.test_telling_memory import ROOT
 
 WORLD = World(in_thread=inline, threads=False)
 ROW = {"truck": "T-1", "seq": 7.0, "at": None}
-ABOVE = Above(1, 2, {"mark": ROW}, {"truck": 0}, ["mark"])
+ABOVE = Above(1, 2, {"mark": ROW}, {"truck": 0}, {"mark": "printed"})
 BEFORE = Before({"key": Wanted("key", ROW, (1, 2, 3))}, {"truck": 0}, ["mark"])
 BOTH = [(ABOVE, _above), (BEFORE, _before)]
 

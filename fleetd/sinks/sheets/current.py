@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from fleetd.google import MARK, Mark, key_of, print_of
 from fleetd.google.marks import canonical, left_of
+from fleetd.sinks.sheets.grid import Written
 
 Cells = Mapping[str, Any]  # by header
 
@@ -56,11 +57,14 @@ class Before(Struct, frozen=True):
     columns: dict[str, int] = {}
     marks: list[str] = []
 
-    def rows(self) -> dict[str, dict[str, Any]]:
-        """What stood in the rows that were written, by the marks written; nothing in new ones."""
-        known = {text: self.memory.get(Mark.whose(text)) for text in self.marks}
+    def rows(self) -> dict[str, Written]:
+        """The rows that were written, by the marks written; nothing stood in new ones."""
+        marks = {text: mark for text in self.marks if (mark := Mark.read(text))}
+        known = {text: self.memory.get(mark.key) for text, mark in marks.items()}
         return {
-            text: {**one.cells, MARK: one.mark().written()} if one else {}
+            text: Written(
+                marks[text], {**one.cells, MARK: one.mark().written()} if one else {}
+            )
             for text, one in known.items()
         }
 

@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, TypeAlias
 
-from fleetd.google import corner
+from msgspec import Struct
+
+from fleetd.google import MARK, Mark, corner, print_of
+from fleetd.google.marks import left_of
 from fleetd.sinks.sheets.columns import Moment
 from fleetd.sinks.sheets.wire import Ranges
 
@@ -194,3 +197,26 @@ def layout_of(header: Sequence[Any], wanted: Iterable[str]) -> dict[str, int]:
         if text != ""
     }
     return {name: places[name] for name in wanted if name in places}
+
+
+class Written(Struct, frozen=True):
+    """A row that we wrote: prints of our values, and what stood there before, if anything."""
+
+    mark: Mark
+    before: Mapping[str, Any] = {}
+
+    def stands(self, text: str, row: Sequence[Any], layout: Layout) -> bool:
+        """Whether it and its mark are found below the headers as they stand here."""
+        told = {
+            name for name in layout if self.mark.said(name) not in ("", left_of(name))
+        }
+        return at(row, layout[MARK]) == text and told == set(self._found(row, layout))
+
+    def columns(self, row: Sequence[Any], layout: Layout) -> list[int]:
+        """Where our values are; in the other columns stand those of people."""
+        return [layout[name] for name in self._found(row, layout)]
+
+    def _found(self, row: Sequence[Any], layout: Layout) -> Iterator[str]:
+        for name, column in layout.items():
+            if self.mark.said(name) == print_of(name, at(row, column)):
+                yield name

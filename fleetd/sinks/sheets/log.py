@@ -14,11 +14,11 @@ from msgspec.structs import replace
 
 from fleetd.errors import TransientError
 from fleetd.event import Entry
-from fleetd.google import MARK, Mark, key_of
+from fleetd.google import MARK, Mark, key_of, print_of
 from fleetd.sinks.sheets.audit import Audit
 from fleetd.sinks.sheets.columns import Moment, row_of
 from fleetd.sinks.sheets.config import Config
-from fleetd.sinks.sheets.grid import Request, at, block, span
+from fleetd.sinks.sheets.grid import Request, Written, at, block, span
 from fleetd.sinks.sheets.journal import Journal
 from fleetd.sinks.sheets.tab import Tab
 
@@ -32,14 +32,15 @@ Row: TypeAlias = dict[str, Any]  # by header
 class Above(Struct, frozen=True):
     """The last rows before a write, by their marks and in their order, and which it was.
 
-    `columns` are where it put what, `mine` the marks it wrote.
+    `columns` are where it put what, `mine` the marks it wrote, each with one that bears
+    prints of its row.
     """
 
     n: int
     next: int
     rows: dict[str, Row]
     columns: dict[str, int] = {}
-    mine: list[str] = []
+    mine: dict[str, str] = {}
 
 
 _above = msgspec.msgpack.Decoder(Above).decode
@@ -83,7 +84,9 @@ class Log:
         if kept.n == self.tab.cursor.n:  # that write did not arrive, or not yet
             self._doubtful = kept.rows
             return
-        await self.tab.mend(kept.columns, {one: {} for one in kept.mine})
+        mine = {text: Mark.read(told) for text, told in kept.mine.items()}
+        rows = {text: Written(mark) for text, mark in mine.items() if mark}
+        await self.tab.mend(kept.columns, rows)
         found = await self._marks_below(1)
         if gone := {mark: kept.rows[mark] for mark in covered(found, kept, ())}:
             await self._place({}, (), gone, kept.n)
@@ -102,8 +105,9 @@ class Log:
             above = self._above(await self._look())
             since = above.n if since is None else since
             rows_kept = {**self._doubtful, **old, **above.rows}
+            mine = {text: printed(row) for text, row in {**old, **new}.items()}
             await self._journal.keep(
-                Above(since, above.next, rows_kept, self.tab.layout, [*old, *new])
+                Above(since, above.next, rows_kept, self.tab.layout, mine)
             )
             rows = [*map(self._timed, old.values()), *new.values()]
             await self._write(rows, entries, moved)
@@ -282,6 +286,13 @@ def covered(found: Mapping[int, Any], above: Above, mine: Sequence[str]) -> list
         return [*takewhile(lambda mark: mark not in there, rest[::-1])][::-1]
     hidden = missing == order[-len(missing) :] and len(missing) <= len(mine)
     return missing if before or above.next == 1 or hidden else []
+
+
+def printed(row: Row) -> str:
+    """A mark that says what we wrote there."""
+    prints = (print_of(name, one) for name, one in row.items() if name != MARK)
+    mark = Mark.read(row[MARK]) or Mark("")
+    return replace(mark, prints=frozenset(prints)).written()
 
 
 def mark_of(entry: Entry) -> Mark:

@@ -23,6 +23,7 @@ from fleetd.sinks.sheets.config import Config
 from fleetd.sinks.sheets.grid import (
     Layout,
     Request,
+    Written,
     asked,
     at,
     blocks,
@@ -277,20 +278,21 @@ class Tab:
             why = words.columns_moved(self.sheet.title)
             raise TransientError(why, counts=False)
 
-    async def mend(self, used: Layout, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    async def mend(self, used: Layout, rows: Mapping[str, Written]) -> None:
         """Put right what we wrote below headers as they stood before people moved them.
 
-        `rows` are by the marks written: what is to stand there by header, if anything.
+        `rows` are by the marks written. A row that moved along with its headers is right.
         """
         now = self.layout
         if all(now.get(name, column) == column for name, column in used.items()):
             return
         there = await self.rows([span(self.sheet.id, 0)])
         cells = {
-            n: dict.fromkeys(used.values())
-            | {now[name]: one for name, one in rows[text].items() if name in now}
+            n: {used[MARK]: None, **dict.fromkeys(one.columns(row, used))}
+            | {now[name]: value for name, value in one.before.items() if name in now}
             for n, row in there.items()
-            if (text := at(row, used.get(MARK))) in rows
+            if (one := rows.get(text := at(row, used[MARK])))
+            and not one.stands(text, row, now)
         }
         if cells:
             moved = replace(self.cursor, moved=self.cursor.moved + len(cells))
