@@ -17,10 +17,9 @@ from fleetd.store.files import (
     Space,
     asides,
     lease,
-    write_down,
 )
 from fleetd.store.moves import Rules
-from fleetd.store.opening import MARK, UNREADABLE, open_log
+from fleetd.store.opening import UNREADABLE, open_log, surely
 from fleetd.store.store import Store
 from fleetd.world import World
 
@@ -55,20 +54,22 @@ async def open_store(
 def _opened(folder: Path, world: World, rules: Rules) -> Store:
     space = Space(folder, rules.max_disk)
     try:
-        store = _loaded(folder, space, rules, world)
+        store = surely(lambda: _loaded(folder, space, rules, world), *UNREADABLE)
     except UNREADABLE as bad:
-        write_down(folder / MARK, f"{type(bad).__name__}: {bad}")
-        store = _loaded(folder, space, rules, world)
+        store = _loaded(folder, space, rules, world, f"{type(bad).__name__}: {bad}")
     store.aside = asides(folder)
     if not space.fill_ballast():
         store.log.full = NO_BALLAST
     return store
 
 
-def _loaded(folder: Path, space: Space, rules: Rules, world: World) -> Store:
+def _loaded(
+    folder: Path, space: Space, rules: Rules, world: World, damage: str = ""
+) -> Store:
     """The log with what is read of it at start; no connection is left where it fails."""
     with ExitStack() as undo:
-        db = open_log(folder, Reservation(folder), space, millis(world.now()))
+        now_ms = millis(world.now())
+        db = open_log(folder, Reservation(folder), space, now_ms, damage)
         undo.callback(db.close)
         store = Store(folder, db, rules, world)
         undo.callback(store.close)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 import apsw
 import msgspec
@@ -27,12 +30,15 @@ HOPELESS = (apsw.CorruptError, apsw.NotADBError)  # its bytes are wrong, not its
 UNREADABLE = (  # what is read whole at start, and cannot mean anything
     *DAMAGE, KeyError, TypeError, msgspec.DecodeError
 )  # fmt: skip
-MARK = "damaged"  # left by a writer that met damage: the next start sets the log aside
+MARK = "damaged"  # by a writer that met damage: the next start looks whether it did
+AGAIN_S = 0.25
+LOOK_S = 30.0  # for all of a log; whatever takes longer is believed to be damaged
 LITTLE = 1 << 20  # bytes without which not even the log's index can be made
 FIRST = (
     "INSERT INTO log(one, id, newest_seq, newest_raw, received_ms, min_reader,"
     " created_ms) VALUES (1, ?, ?, 0, 0, ?, ?)"
 )
+T = TypeVar("T")
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -42,20 +48,32 @@ def migrations() -> list[tuple[int, str]]:
     return sorted((int(one.name[:3]), one.read_text()) for one in steps)
 
 
+def surely(work: Callable[[], T], *damage: type[Exception]) -> T:
+    """What comes of it; damage has to be met twice.
+
+    SQLite gives a read that the disk failed the same name as bytes that are wrong.
+    """
+    try:
+        return work()
+    except damage:
+        time.sleep(AGAIN_S)
+        return work()
+
+
 def open_log(
-    folder: Path, reservation: Reservation, space: Space, now_ms: int
+    folder: Path, reservation: Reservation, space: Space, now_ms: int, damage: str = ""
 ) -> apsw.Connection:
     """The log of a folder, ready to write; one beyond help is set aside whole before.
 
     Raises `ConfigError` where its place or its version is what is wrong with it.
     """
     path = folder / "log.sqlite"
-    if (folder / MARK).exists():
-        replace(folder, "")
+    if damage or _is_damaged(folder):
+        replace(folder, damage)
     elif reservation.below and (not path.exists() or path.stat().st_size == 0):
         replace(folder, "the log is gone from its place, and this folder has had one")
     try:
-        return _ready(path, reservation, now_ms)
+        return surely(lambda: _ready(path, reservation, now_ms), *HOPELESS)
     except HOPELESS as bad:
         replace(folder, f"{type(bad).__name__}: {bad}")
     except (apsw.FullError, apsw.IOError, apsw.CantOpenError) as bad:
@@ -67,6 +85,25 @@ def open_log(
         return _ready(path, reservation, now_ms)
     except apsw.Error as bad:
         raise _elsewhere(path, bad) from bad
+
+
+def _is_damaged(folder: Path) -> bool:
+    """Whether what a writer met, if it met anything, is there for whoever looks again."""
+    mark, path = folder / MARK, folder / "log.sqlite"
+    if not mark.exists():
+        return False
+    until = time.monotonic() + LOOK_S
+    try:
+        if not path.exists():  # it is on its way aside
+            return True
+        with closing(connect(path, write=False)) as db:
+            db.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+            if db.execute("PRAGMA integrity_check(1)").get != "ok":
+                return True
+    except (*HOPELESS, apsw.SQLError, apsw.InterruptError):
+        return True
+    mark.unlink()
+    return False
 
 
 def _elsewhere(path: Path, bad: apsw.Error) -> FleetdError:

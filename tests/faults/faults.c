@@ -19,10 +19,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SYNC = 1, WRITE = 2, OPEN = 4, LOG_ONLY = 8 };
+enum { SYNC = 1, WRITE = 2, OPEN = 4, LOG_ONLY = 8, READ = 16 };
 
 struct plan {
-    int64_t kinds;    /* which calls are meant: SYNC | WRITE | OPEN, LOG_ONLY: a checkpoint's */
+    int64_t kinds;    /* which calls are meant: SYNC | WRITE | OPEN | READ, LOG_ONLY: a checkpoint's */
     int64_t error;    /* the errno they fail with; 0: none fails */
     int64_t after;    /* so many of them still go well */
     int64_t times;    /* then so many fail */
@@ -108,6 +108,15 @@ ssize_t write(int fd, const void *body, size_t size) {
 
 PWRITE_CALL(pwrite, off_t)
 PWRITE_CALL(pwrite64, off64_t)
+
+#define PREAD_CALL(name, offset)                                           \
+    ssize_t name(int fd, void *body, size_t size, offset at) {             \
+        REAL(ssize_t, name, int, void *, size_t, offset);                  \
+        return fails_fd(READ, fd) ? -1 : real(fd, body, size, at);         \
+    }
+
+PREAD_CALL(pread, off_t)
+PREAD_CALL(pread64, off64_t)
 
 #define OPEN_CALL(name)                                                    \
     int name(const char *path, int flags, ...) {                           \

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 SYNC, WRITE, OPEN = 1, 2, 4
 LOG_ONLY = 8  # with SYNC or WRITE: what a checkpoint does
+READ = 16
 FIELDS = (
     "kinds",
     "error",

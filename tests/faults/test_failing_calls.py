@@ -12,7 +12,7 @@ import pytest
 from tests.faults.daemon import Daemon
 from tests.faults.load import Load
 from tests.faults.oracle import check_archive, look, lost
-from tests.faults.shim import FOR_EVER, LOG_ONLY, OPEN, SYNC, WRITE, Faults
+from tests.faults.shim import FOR_EVER, LOG_ONLY, OPEN, READ, SYNC, WRITE, Faults
 
 DISK, CONFIG = 74, 78
 SWEEP_S = 1.0
@@ -181,6 +181,24 @@ def test_a_call_that_fails_during_the_start_harms_no_log(
         assert code in {None, DISK, CONFIG}, bench.daemon.told()
         if code is None:
             assert bench.daemon.stop() in {0, DISK}
+        bench.has_everything()
+    bench.starts_clean()
+
+
+def test_a_read_that_fails_for_a_moment_sets_no_log_aside(
+    bench: Bench, rounds: Callable[[int], int]
+) -> None:
+    bench.starts_clean()
+    for n in swept(rounds, (5, 9, 20, 45)):
+        bench.faults.fail(READ, errno.EIO, after=n, times=1)
+        bench.daemon.start()
+        code = ended_or_open(bench.daemon)
+        with bench.load() as load:
+            load.wait(0.3)
+        bench.faults.mend()
+        bench.acked |= load.acked
+
+        assert (bench.daemon.stop() if code is None else code) in {0, DISK}
         bench.has_everything()
     bench.starts_clean()
 

@@ -13,7 +13,7 @@ import apsw
 import pytest
 
 from fleetd.errors import ConfigError, LockedError, StoreError
-from fleetd.store.files import RESERVE, Reservation, connect, is_leased, lease
+from fleetd.store.files import PAGE, RESERVE, Reservation, connect, is_leased, lease
 from fleetd.store.opening import MARK, READS, migrate, migrations
 from tests.store.deeds import (
     ALL,
@@ -202,11 +202,31 @@ async def test_damage_met_while_writing_sets_the_log_aside_at_the_next_start(
 ):
     async with opened(tmp_path, world) as store:
         await put(store, fix(1))
+        root = "SELECT rootpage FROM sqlite_schema WHERE name = 'facts'"
+        page = rows(store, root)[0][0]
         store.log._broke(apsw.CorruptError("database disk image is malformed"), 1)
+    with closing(connect(tmp_path / LOG, write=True)) as db:
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    with (tmp_path / LOG).open("r+b") as file:
+        file.seek((page - 1) * PAGE)
+        file.write(b"\xa5" * 64)
     assert (tmp_path / MARK).exists()
     async with opened(tmp_path, world) as store:
         assert "malformed" in store.aside
         assert stored(store) == []
+    assert not (tmp_path / MARK).exists()
+
+
+async def test_damage_that_nobody_finds_again_sets_no_log_aside(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        await put(store, fix(1))
+        store.log._broke(apsw.CorruptError("database disk image is malformed"), 1)
+    assert (tmp_path / MARK).exists()
+    async with opened(tmp_path, world) as store:
+        assert store.aside == ""
+        assert stored(store) == ["p1"]
     assert not (tmp_path / MARK).exists()
 
 
