@@ -173,9 +173,9 @@ class Shelf:
             for part in self.parts_of(day):
                 gone = set()
                 for key, at, stamp in self.memory.keys(part).among(keys):
-                    if goes[key] == day:
-                        continue
                     rows = wanted[goes[key]].rows
+                    if goes[key] == day or key not in rows:
+                        continue
                     if stamp_of(rows[key]) > stamp:
                         gone.add(at)
                     else:

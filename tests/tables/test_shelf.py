@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 from datetime import date, datetime, timedelta
 
 import pytest
@@ -150,6 +151,28 @@ def test_a_code_that_stands_for_long_is_one_row_on_its_last_day(lake, days):
         "2026-11-21": 1,
         last.isoformat(): 1,
     }
+
+
+def test_what_stands_on_two_days_already_stops_nothing_and_becomes_one_row(
+    lake, tmp_path
+):
+    def code(days: int, revision: int):
+        at = NOON + days * DAY
+        event = Fault(id="v1:P0420", at=at, vehicle="v1", code="P0420")
+        return row(event, revision, revision)
+
+    other = Lake(tmp_path / "other")
+    other.put(code(20, 6))
+    lake.put(code(0, 5))
+    lake.restart()
+    other.restart()
+    shutil.copytree(other.folder / "faults", lake.folder / "faults", dirs_exist_ok=True)
+    lake.put(code(3, 1))
+    lake.put(code(30, 7))
+
+    assert lake.rows("faults", "id, date, revision") == [
+        ("v1:P0420", (NOON + 30 * DAY).date(), 7)
+    ]
 
 
 def test_an_order_without_a_time_is_one_row_whenever_it_comes_again(lake):
