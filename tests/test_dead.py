@@ -234,6 +234,7 @@ async def test_a_retry_that_is_asked_for_twice_is_one(tmp_path, world, autojump_
 
     assert found[0]["jobs"] == found[1]["jobs"]
     assert found[0]["jobs"][0]["job"] != more["jobs"][0]["job"]
+    assert more["jobs"][0]["events"] == 1  # the first is on its way already
 
 
 async def test_letters_go_in_as_many_batches_as_the_sink_takes(
@@ -251,6 +252,18 @@ async def test_letters_go_in_as_many_batches_as_the_sink_takes(
             await here.store.advance(read, delivered=read.entries)
 
     assert sent == [[1, 2], [3, 4], [5]]
+
+
+async def test_letters_are_read_no_more_at_a_time_than_there_is_memory_for(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        for n in range(3):
+            await bury(here, fix(n))
+        job = (await here.do("dead", action="retry", name="ops"))["jobs"][0]["job"]
+        read = await here.store.next_batch("ops", 0, limit=9, max_bytes=1, job=job)
+
+    assert ([one.seq for one in read.entries], read.upto) == ([1], 1)
 
 
 def sign(body: bytes, secret: bytes = b"north-secret") -> str:

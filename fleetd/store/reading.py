@@ -67,7 +67,7 @@ class Reader:
         whatever they are.
         """
         if only is not None:
-            return self._these(only, after, upto, limit)
+            return self._these(only, after, upto, limit, max_bytes)
         upto = min(upto, after + EXAMINED)
         self._damaged = []
         try:
@@ -79,17 +79,26 @@ class Reader:
             rows = self._one_by_one(after, upto, lane, taking)
             return self._collect(rows, after, upto, lane, taking, limit, max_bytes)
 
-    def _these(self, seqs: Sequence[int], after: int, upto: int, limit: int) -> Stretch:
+    def _these(
+        self, seqs: Sequence[int], after: int, upto: int, limit: int, max_bytes: int
+    ) -> Stretch:
         self._damaged = []
+        entries: list[Entry] = []
         wanted = [seq for seq in sorted(seqs) if after < seq <= upto][:limit]
-        try:
-            rows = sorted(gather(self.db, PICK, wanted))
-        except DAMAGE:
-            rows, self._damaged = [], wanted
-        entries = tuple(one for row in rows if (one := self.entry(row)) is not None)
-        end = wanted[-1] if len(wanted) == limit else upto
-        size = sum(len(row[7]) for row in rows)
-        return Stretch(entries, end, tuple(self._damaged), size)
+        end, size = wanted[-1] if len(wanted) == limit else upto, 0
+        for seq in wanted:
+            try:
+                row = self.db.execute(ONE, (seq,)).get
+            except DAMAGE:
+                self._damaged.append(seq)
+                continue
+            if row is not None and (found := self.entry(row)) is not None:
+                entries.append(found)
+                size += len(row[7])
+            if size >= max_bytes:
+                end = seq
+                break
+        return Stretch(tuple(entries), end, tuple(self._damaged), size)
 
     def _collect(
         self, rows: Iterable[Any], after: int, upto: int, lane: int | None,

@@ -105,12 +105,18 @@ async def _places(board: Board, ids: list[int]) -> list[tuple[int, str, int | No
 async def _send(board: Board, sink: str, seqs: list[int]) -> dict[str, Any]:
     """A replay of just these events; what is delivered leaves the dead letters.
 
-    Asked for again while one is still to send them, it is that one.
+    Those that another one is still to send are left to it.
     """
-    seqs = sorted(set(seqs))
-    for one in board.store.replays(sink):
-        if set(seqs) <= {seq for seq in seqs_of(one) or () if seq > one.cursor}:
-            return {"job": one.id, "sink": sink, "events": len(seqs)}
+    due = {
+        seq: one.id
+        for one in board.store.replays(sink)
+        for seq in seqs_of(one) or ()
+        if seq > one.cursor
+    }
+    fresh = sorted(set(seqs) - due.keys())
+    if not fresh:
+        return {"job": due[seqs[0]], "sink": sink, "events": len(set(seqs))}
+    seqs = fresh
     add = AddJob(
         "replay", sink, {"seqs": seqs, "why": "dead letters"}, seqs[0] - 1, seqs[-1],
         len(seqs), millis(board.world.now()),
