@@ -42,10 +42,18 @@ class Mark(Struct, frozen=True):
         numbers = ".".join(_base36(one) for one in self.stamp)
         return f"{HEAD}.{self.key}.{numbers}.{''.join(sorted(self.prints))}"
 
-    def said(self, header: str) -> str:
-        """The print of what we wrote in that column of this row; empty for nothing yet."""
+    def knows(self, header: str) -> bool:
+        """Whether that column was ours when this row was written."""
         name = _name(header)
-        return next((one for one in self.prints if one.startswith(name)), "")
+        return any(one.startswith(name) for one in self.prints)
+
+    def holds(self, header: str, value: object) -> bool:
+        """Whether that is what we wrote there; two headers may have one name."""
+        return print_of(header, value) in self.prints
+
+    def left(self, header: str) -> bool:
+        """Whether what stands there was left to a person."""
+        return left_of(header) in self.prints
 
     @staticmethod
     def whose(value: object) -> str:

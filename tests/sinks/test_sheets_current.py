@@ -11,6 +11,8 @@ import trio
 
 from fleetd.errors import RejectedError, TransientError
 from fleetd.event import Entry, Position, millis
+from fleetd.google import print_of
+from fleetd.google.marks import NAMED
 from tests.clouds.book import Tab
 from tests.clouds.sheets import Cloud
 from tests.sinks.sheeted import BOOK, rows, sheets, sink, some
@@ -163,6 +165,22 @@ async def test_a_cell_that_a_person_changed_goes_by_the_rule(
     told = [row for row in rows(cloud.book(BOOK), "Audit") if row["what"] == "conflict"]
     assert len(told) == audited
     assert (told[0]["column"], told[0]["theirs"], told[0]["ours"]) == ("mph", 55, 11)
+
+
+@pytest.mark.parametrize("rule", ["update", "skip", "error"])
+async def test_headers_whose_short_names_are_the_same_are_told_apart(cloud, rule):
+    """Of two columns in four thousand; nobody typed into them."""
+    columns = {"truck": "vehicle", "Start": "speed_mph", "State Region": "driver_name"}
+    assert print_of("Start", 1)[:NAMED] == print_of("State Region", 1)[:NAMED]
+    keys = {**KEEP, "columns": columns, "conflict": rule, "audit": "Audit"}
+    async with sink(cloud, **keys) as write:
+        for seq in range(1, 4):
+            one = seen(seq, "a", seq, 10.0 * seq, driver_name=f"Bo {seq}")
+            await write(some([one]))
+
+    (row,) = rows(cloud.book(BOOK))
+    assert (row["Start"], row["State Region"]) == (30, "Bo 3")
+    assert "conflict" not in [one["what"] for one in rows(cloud.book(BOOK), "Audit")]
 
 
 async def test_a_cell_that_a_person_emptied_stays_empty_with_skip(cloud):

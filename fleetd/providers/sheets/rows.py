@@ -15,8 +15,7 @@ from msgspec import Struct
 
 from fleetd.errors import PayloadError
 from fleetd.event import AnyEvent, Driver, Record, Vehicle, vin_of
-from fleetd.google import Mark, key_of, print_of
-from fleetd.google.marks import left_of
+from fleetd.google import Mark, key_of
 from fleetd.providers.reading import UNREADABLE, ident, short
 from fleetd.providers.sheets import words
 from fleetd.providers.sheets.headers import Layout
@@ -197,10 +196,9 @@ def _said(told: Told) -> dict[str, Any] | None:
 
 def is_typed(mark: Mark, header: str, value: Any) -> bool:
     """Whether what stands there is a person's: not what we wrote, or never ours."""
-    said = mark.said(header)
-    if not said:
+    if not mark.knows(header):
         return value is not None
-    return said == left_of(header) or said != print_of(header, value)
+    return not mark.holds(header, value)
 
 
 def _groups(text: str) -> tuple[str, ...]:

@@ -211,15 +211,15 @@ def _update(
 
 def is_edited(line: Line, name: str, theirs: Any) -> bool:
     """Whether what stands there is a person's: neither what we wrote nor never ours."""
-    said = line.mark.said(name) if line.mark else ""
-    if not said:
+    if line.mark is None or not line.mark.knows(name):
         return theirs is not None
-    return said != print_of(name, theirs)
+    return not line.mark.holds(name, theirs)
 
 
 def is_left(line: Line, name: str) -> bool:
     """Whether it was a person's before, and left; in a row taken over all of it is."""
-    return line.mark is None or line.mark.said(name) in ("", left_of(name))
+    mark = line.mark
+    return mark is None or mark.left(name) or not mark.knows(name)
 
 
 def heal(

@@ -9,8 +9,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from fleetd.google import MARK, Mark, corner, print_of
-from fleetd.google.marks import left_of
+from fleetd.google import MARK, Mark, corner
 from fleetd.sinks.sheets.columns import Moment
 from fleetd.sinks.sheets.wire import Ranges
 
@@ -207,10 +206,9 @@ class Written(Struct, frozen=True):
 
     def stands(self, text: str, row: Sequence[Any], layout: Layout) -> bool:
         """Whether it and its mark are found below the headers as they stand here."""
-        told = {
-            name for name in layout if self.mark.said(name) not in ("", left_of(name))
-        }
-        return at(row, layout[MARK]) == text and told == set(self._found(row, layout))
+        mark, found = self.mark, set(self._found(row, layout))
+        told = {name for name in layout if mark.knows(name) and not mark.left(name)}
+        return at(row, layout[MARK]) == text and told <= found
 
     def columns(self, row: Sequence[Any], layout: Layout) -> list[int]:
         """Where our values are; in the other columns stand those of people."""
@@ -218,5 +216,5 @@ class Written(Struct, frozen=True):
 
     def _found(self, row: Sequence[Any], layout: Layout) -> Iterator[str]:
         for name, column in layout.items():
-            if self.mark.said(name) == print_of(name, at(row, column)):
+            if self.mark.holds(name, at(row, column)):
                 yield name
