@@ -343,6 +343,21 @@ async def test_a_second_sick_record_does_not_shield_the_first(
             assert [one for one, _ in house.dead()] == ["p2"]
 
 
+async def test_a_record_that_is_put_off_as_a_probe_keeps_its_place_as_well(
+    autojump_clock, tmp_path, far
+):
+    """The next of its vehicle was asked in its place, and went before it."""
+    sick = sick_of("p1", once=500, then=200)
+    far.answer = lambda asked: 500 if "p0" in asked.ids else sick(asked)
+    async with house_in(tmp_path, far) as house:
+        vehicles = ("a", "b", "b", "c")
+        await house.append(*(fix(n, one) for n, one in enumerate(vehicles)))
+        async with house.run(batch=1):
+            await house.until(lambda: len(far.taken) == 3)
+
+    assert far.taken == ["p3", "p1", "p2"]
+
+
 @pytest.mark.parametrize("parallel", [1, 4])
 async def test_many_sick_records_among_live_traffic_do_not_stop_it_for_good(
     autojump_clock, tmp_path, far, parallel

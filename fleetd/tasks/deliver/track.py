@@ -147,19 +147,22 @@ class Track:
     def _probe(self, accused: Accused, now: float) -> Entry | None:
         """A record beyond, itself not accused, of a vehicle that is not either.
 
-        If there is no such vehicle, one of the same, once there is little hope left for
-        the accused one: taken after all, it would come out of order. One that was put
-        off itself goes again when all others were.
+        One that was put off itself goes again when all others were, and before any other
+        of its vehicle. If there is no such vehicle, one of any, once there is little hope
+        left for the accused one: taken after all, it would come out of order.
         """
+        hopeless = accused.hopeless(now)
         fair = [entry for entry in self.queue if entry.seq not in self._accused]
         kept = {whose(entry) for entry in self.queue if entry.seq in self._accused}
-        others = [entry for entry in fair if whose(entry) not in kept]
-        if not others and accused.hopeless(now):
-            others = fair
-        found = next((one for one in others if one.seq not in accused.doubted), None)
-        if found is None:
+        late = {whose(entry) for entry in fair if entry.seq in accused.doubted}
+        barred = kept | late
+        fresh = [entry for entry in fair if whose(entry) not in barred]
+        if hopeless and not fresh:
+            fresh = [entry for entry in fair if entry.seq not in accused.doubted]
+        if not fresh:
             accused.doubted.clear()
-        return found or next(iter(others), None)
+            fresh = [entry for entry in fair if hopeless or whose(entry) not in kept]
+        return next(iter(fresh), None)
 
     @property
     def accused(self) -> int:
