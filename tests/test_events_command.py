@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import timedelta
 
 import pytest
@@ -192,6 +193,22 @@ async def test_events_that_are_huge_come_a_few_at_a_time_and_all_of_them(
     assert [one for page in pages for one in page] == [*range(1, 31)]
     assert [one for page in before[::-1] for one in page] == [*range(1, 31)]
     assert max(map(len, (*pages, *before))) * len(text) < 2 * look.HELD
+
+
+async def test_a_look_at_one_kind_holds_no_more_than_a_look_at_all(
+    tmp_path, world, autojump_clock
+):
+    async with desk(tmp_path, world) as here:
+        for n in range(1, 41):
+            await put(here.store, Alert(id=f"a{n}", at=MORNING, text="x" * 900_000))
+        wanted, end = look.Filter(kinds=frozenset({"alert"})), here.store.newest + 1
+        tracemalloc.start()
+        found = look.newest(here.store.log.db, wanted, 0, end, 1000)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+    assert found.entries
+    assert peak < 3 * look.HELD
 
 
 async def test_damage_is_told_and_the_rest_is_shown(tmp_path, world, autojump_clock):

@@ -19,7 +19,7 @@ from fleetd.store.rows import gather
 
 EXAMINED = 20_000  # rows one look goes through before it says how far it came
 HELD = 8 << 20  # bytes of events in one look, or little more: one may have a megabyte
-AT_ONCE = 64  # rows that are fetched by their seqs
+AT_ONCE = 8  # rows that are fetched by their seqs, of a megabyte each at worst
 AROUND = 5_000  # rows on either side in which revisions of an event are sought
 COLUMNS = "seq, source, lane, origin, received_ms, revision, crc, body, kind, raw, part"
 ONE = f"SELECT {COLUMNS} FROM events WHERE seq = ?"
