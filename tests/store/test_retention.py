@@ -306,6 +306,31 @@ async def test_the_law_holds_while_the_clock_is_suspect_and_nothing_goes_for_its
         assert await imbalances(store) == []
 
 
+async def test_a_clock_that_jumps_while_room_is_made_makes_nothing_old(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world, rules=Rules(max_disk=8 * MIB)) as store:
+        keep, load, looks = keeper(store, world), Load(store), 0
+        while (await keep._steps.use()).share <= 0.8:
+            await load.day(500, size=600)
+        await drain(store)
+        real, in_thread = world.now, world.in_thread
+
+        async def looked(work: Any) -> Any:
+            nonlocal looks
+            looks += 1
+            return await in_thread(work)
+
+        world.in_thread = looked
+        world.synchronised = lambda: looks < 3
+        world.now = lambda: skewed_by(real, 400 if looks >= 3 else 0)
+        await turn(keep)
+
+        assert looks > 3
+        assert "suspect" in keep.why
+        assert len(stored(store)) > load.n / 2
+
+
 async def test_raw_bytes_go_before_any_event(autojump_clock, tmp_path, world):
     async with opened(tmp_path, world, rules=Rules(max_disk=8 * MIB)) as store:
         keep = keeper(store, world)

@@ -115,7 +115,8 @@ class Keeper:
         urgent = use.share > 1 and not self._store.trouble
         if urgent or (trusted and use.share > HIGH and now >= self._fruitless):
             await self._relieve(use)
-        if not trusted:
+            self._clock.look()  # that may have taken minutes
+        if not self._clock.trusted:
             self.why = (
                 f"nothing is pruned while the clock is suspect: {self._clock.why}"
             )
