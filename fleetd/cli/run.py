@@ -37,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(chosen: argparse.Namespace) -> int:
     """Until it is told to stop."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end us before we listen
     sys.setswitchinterval(SWITCH_S)
     os.umask(PRIVATE)
     save_memory()

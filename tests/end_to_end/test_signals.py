@@ -38,6 +38,16 @@ def test_a_second_signal_ends_it_though_a_far_side_never_answers(make, number):
     assert daemon.asked("ledger", "--json", code=None)["verdict"] != "lost"
 
 
+def test_a_reload_asked_for_while_it_starts_does_not_end_it(make):
+    daemon: Fleetd = make()
+    daemon.start()
+    daemon.until(lambda: daemon.logged("starting"), "its first word")
+    daemon.signal(signal.SIGHUP)
+    daemon.begin()
+
+    assert daemon.stop() == 0
+
+
 def test_a_reload_is_never_told_to_systemd_as_a_stop(make, tmp_path):
     place = str(tmp_path / "notify")
     said: list[str] = []
