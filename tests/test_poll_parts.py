@@ -265,6 +265,25 @@ async def test_a_vehicle_begins_when_it_is_known_however_late_it_is_asked_and_an
     assert {one.params["since"][:19] for one in first} == {began[:19]}
 
 
+async def test_what_one_vehicle_begins_with_outlives_a_restart_while_others_answer(
+    autojump_clock, tmp_path
+):
+    vendor = Vendor(4)
+    vendor.sick = {"u3": 503}
+    far = Far(vendor)
+    for minutes in (30, 15):
+        async with polled(tmp_path, far, UNITS, TRACKS):
+            await trio.sleep(minutes * 60)
+    vendor.sick = {}
+    async with polled(tmp_path, far, UNITS, TRACKS) as source:
+        await source.until(lambda: bookmark(source, "u3"))
+
+    first = [one for one in tracks(far) if not one.params["at"]]
+    assert {one.params["since"][:19] for one in first} == {
+        tracks(far)[0].params["since"][:19]
+    }
+
+
 async def test_a_vehicle_that_was_removed_is_asked_no_more(autojump_clock, tmp_path):
     vendor = Vendor()
     far = Far(vendor)

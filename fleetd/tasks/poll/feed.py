@@ -122,7 +122,8 @@ class Poller:
             self.store.note(caught(self.plan.source, self.feed.name), {"ms": began})
         if self.feed.parts:
             self._begun.pop("", None)
-        for done in (self._lost, self._first):
+        over = (self._lost,) if self._rounds.failing else (self._lost, self._first)
+        for done in over:
             if self.store.recall(done):
                 await self.store.remember(done, None)
         return rest

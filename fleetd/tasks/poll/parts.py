@@ -59,6 +59,11 @@ class Rounds:
         return bool(self._absent) and not self._served
 
     @property
+    def failing(self) -> bool:
+        """Whether any vehicle fails; those that are absent do not."""
+        return bool(self._troubles)
+
+    @property
     def _broken(self) -> bool:
         return len(self._streak) >= MOST_IN_A_ROW
 
