@@ -73,6 +73,7 @@ def note(shelf: Shelf, days: Iterable[str], now: str, disk: Disk) -> None:
             found.pop(day or ALL, None)
         else:
             found[day or ALL] = told
+    shelf.memory.changed.clear()
     after = Table(
         shelf.shape.kind, columns_of(shelf.shape), ("source", "id"),
         "date" if shelf.days else None, dict(sorted(found.items())),
@@ -92,6 +93,8 @@ def told_of(shelf: Shelf, day: str, before: Day | None, now: str) -> Day | None:
         rows,
         size,
     )
+    if not shelf.memory.changed.isdisjoint(one.path for one in found):
+        same = False  # another value may take as many bytes
     changed_at = before.changed_at if before and same else now
     return Day(len(found), rows, size, changed_at)
 

@@ -55,6 +55,7 @@ class Memory:
 
     def __init__(self, most: int = MOST_KEYS) -> None:
         self._most = most
+        self.changed: set[Path] = set()  # files written since the catalog was
         self._kept: dict[Path, tuple[tuple[int, ...], Mark, Keys | None]] = {}
 
     def part(self, path: Path) -> Part | None:
@@ -82,6 +83,7 @@ class Memory:
         assert mark is not None
         self._kept.pop(path, None)
         self._kept[path] = (signed(path), mark, Keys(table.to_batches()[0]))
+        self.changed.add(path)
         self._trim()
 
     def _trim(self) -> None:

@@ -234,6 +234,21 @@ def test_the_catalog_says_what_is_there_and_when_a_day_changed(lake):
     assert told["days"]["2026-11-22"]["changed_at"] == "1970-01-01T00:00:05.000Z"
 
 
+def test_a_day_whose_files_stay_as_big_counts_as_changed_only_where_it_is(lake):
+    def told() -> dict:
+        return lake.catalog()["tables"]["positions"]["days"]["2026-11-21"]
+
+    lake.put(fix(1, speed_mph=11.0, revision=1))
+    before = told()
+    lake.put(fix(1, speed_mph=31.5, revision=2, seq=9), now_ms=5000)
+    after = told()
+    lake.put(fix(1, speed_mph=31.5, revision=2, seq=9), now_ms=9000)
+
+    assert before["bytes"] == after["bytes"]
+    assert after["changed_at"] == "1970-01-01T00:00:05.000Z"
+    assert told() == after
+
+
 def test_a_catalog_that_was_torn_is_counted_anew(lake):
     lake.put(*numbered(1, 2), *numbered(3, at=NOON + DAY))
     before = lake.catalog()
