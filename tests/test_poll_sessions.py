@@ -239,7 +239,7 @@ async def test_a_session_that_moved_is_gone_on_with_over_there(
         ] * 2
 
 
-@pytest.mark.parametrize("gone", [503, 404, 301, {"error": "away"}])
+@pytest.mark.parametrize("gone", [503, 404, 301, {"error": "away"}, b"<html>"])
 async def test_a_server_that_is_no_longer_one_costs_a_login_and_no_more(
     gone, autojump_clock, tmp_path
 ):

@@ -253,11 +253,16 @@ class Credential:
             if BUSY in {answer.status, unwell.status}:
                 unwell.status = BUSY
                 self.budget.told(ask.tier, unwell.after)
-            elif self._logins is not None:
-                self._logins.unwell()
+            else:
+                self.unwell()
             raise
         except PayloadError as bad:
             raise UnreadableError(f"{ask.path}: {bad}", answer.body) from bad
+
+    def unwell(self) -> None:
+        """What was answered is none, though it came with a 200."""
+        if self._logins is not None:
+            self._logins.unwell()
 
     def _judge_status(self, ask: Ask, answer: Answer, scope: str) -> None:
         status, account = answer.status, self.account

@@ -359,8 +359,10 @@ class Poller:
 
     async def _hold(self, bad: HeldError, part: str) -> None:
         feed, holds = self.feed.name, self.credential.holds
-        if isinstance(bad, UnreadableError) and holds.fresh(feed, part):
-            await bury_page(
-                feed, str(bad), bad.body, self.credential, self.store, self.clock
-            )
+        if isinstance(bad, UnreadableError):
+            self.credential.unwell()
+            if holds.fresh(feed, part):
+                await bury_page(
+                    feed, str(bad), bad.body, self.credential, self.store, self.clock
+                )
         await holds.hold(feed, str(bad), part=part)

@@ -67,7 +67,7 @@ class Logins:
         return answer
 
     def unwell(self) -> None:
-        """What the session's server answers is none, though it says so with a 200."""
+        """What the session's server answers is none."""
         if self._grant is not None:
             self._leave(self._grant)
 
