@@ -16,6 +16,7 @@ from fleetd.errors import (
     ConfigError,
     FleetdError,
     LockedError,
+    NotYetError,
     StoreError,
     UnreachableError,
     UsageError,
@@ -27,6 +28,7 @@ DONE, FAILED, USAGE, UNREACHABLE, DISK, LOCKED, CONFIG = 0, 1, 2, 69, 74, 75, 78
 STDOUT, STDERR = 1, 2
 INTERRUPTED, BROKEN_PIPE = 130, 141  # as a shell counts a process that a signal ended
 STATUS: tuple[tuple[type[FleetdError], int], ...] = (
+    (NotYetError, FAILED),  # after a power cut the network comes later
     (ConfigError, CONFIG),
     (StoreError, DISK),
     (LockedError, LOCKED),

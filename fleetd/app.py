@@ -137,7 +137,7 @@ class Sockets:
             return await open_listeners([bind], name=room, environ=self._environ)
         except ConfigError as bad:
             key = "daemon.data" if room == "control" else f"{room}.bind"
-            raise ConfigError(config.placed(house, f"{key}: {bad}")) from bad
+            raise type(bad)(config.placed(house, f"{key}: {bad}")) from bad
 
     def of(self, room: str) -> list[Listener]:
         """The listeners of one door."""

@@ -19,6 +19,10 @@ class ConfigError(FleetdError):
     """The operator must change something: refuse to start, exit 78."""
 
 
+class NotYetError(ConfigError):
+    """An address that this box does not have, or not yet: exit 1, and it is tried again."""
+
+
 class SignatureError(FleetdError):
     """The sender did not prove itself: refuse, keep the body apart as unverified."""
 

@@ -15,8 +15,9 @@ import trio.testing
 import trustme
 
 from fleetd import config
+from fleetd.__main__ import told
 from fleetd.app import Sockets
-from fleetd.errors import ConfigError
+from fleetd.errors import ConfigError, NotYetError
 from fleetd.web import TLS, Door, Limits, open_listeners, serve_stream
 from tests.test_web_load import server
 from tests.web_client import (
@@ -91,6 +92,18 @@ async def test_a_place_that_cannot_be_had_is_told_with_its_line(tmp_path):
         await Sockets({}).need(house)
 
     await taken.aclose()
+
+
+async def test_an_address_that_is_not_there_yet_is_no_config_that_ends_it_for_good(
+    tmp_path, capsys
+):
+    text = '[daemon]\ndata = "d"\n[webhooks]\nbind = ["192.0.2.77:8780"]\n'
+    house = config.parse(text, tmp_path / "fleetd.toml")
+
+    with pytest.raises(NotYetError, match=r":4: webhooks\.bind: cannot") as caught:
+        await Sockets({}).need(house)
+    assert told([caught.value]) == 1
+    assert "192.0.2.77" in capsys.readouterr().err
 
 
 # Unix sockets.

@@ -14,12 +14,13 @@ from typing import Final
 
 import trio
 
-from fleetd.errors import ConfigError
+from fleetd.errors import ConfigError, NotYetError
 
 Listener = trio.abc.Listener[trio.abc.Stream]
 FIRST_PASSED: Final = 3
 BACKLOG: Final = 1024
 LONGEST_SOCKET_PATH: Final = 107
+NOT_YET: Final = (errno.EADDRNOTAVAIL, socket.EAI_AGAIN)
 NUMBER: Final = re.compile(r"[0-9]{1,5}")
 
 
@@ -116,7 +117,8 @@ async def _open(
         why = getattr(fault, "strerror", "") or str(fault)
         if getattr(fault, "errno", None) == errno.EADDRINUSE:
             why += "; end what listens there (ss -ltnp), or take another port"
-        raise ConfigError(f"cannot listen at {bind!r}: {why}") from fault
+        kind = NotYetError if getattr(fault, "errno", 0) in NOT_YET else ConfigError
+        raise kind(f"cannot listen at {bind!r}: {why}") from fault
 
 
 def _split(bind: str) -> tuple[str, int]:
