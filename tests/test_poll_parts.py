@@ -231,6 +231,22 @@ async def test_a_refused_token_in_a_round_holds_all_polling(autojump_clock, tmp_
         assert source.alerts()[-1] == ("polling_resumed", "")
 
 
+async def test_a_token_refused_to_two_vehicles_alone_starves_no_other(
+    autojump_clock, tmp_path
+):
+    vendor = Vendor()
+    vendor.sick = {"u0": 401, "u3": 401}
+    far = Far(vendor)
+    async with polled(tmp_path, far, UNITS, replace(TRACKS, parallel=1)) as source:
+        await trio.sleep(7200)
+
+        assert {n for n in range(10) if not bookmark(source, f"u{n}")} == {0, 3}
+        assert source.states()["tracks"] == "held"
+
+        vendor.sick = {}
+        await source.until(lambda: source.states()["tracks"] == "waiting", 400)
+
+
 async def test_before_any_vehicle_is_known_nothing_is_asked_and_soon_after_it_is(
     autojump_clock, tmp_path
 ):

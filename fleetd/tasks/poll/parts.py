@@ -33,6 +33,7 @@ class Rounds:
         self._parallel = max(1, parallel)
         self._benched: dict[str, float] = {}  # until when a vehicle is left alone
         self._troubles: dict[str, str] = {}
+        self._refused: set[str] = set()  # who come last: a refusal ends a round
         self._streak: list[HeldError | TransientError] = []
         self._served = False  # any vehicle of this round
         self._absent: list[AbsentError] = []
@@ -45,7 +46,8 @@ class Rounds:
             one: why for one, why in self._troubles.items() if one in self._benched
         }
         self._streak, self._served, self._absent = [], False, []
-        left = deque(one for one in parts if one not in self._benched)
+        asked = (one for one in parts if one not in self._benched)
+        left = deque(sorted(asked, key=self._refused.__contains__))
         async with trio.open_nursery() as nursery:
             for _ in range(min(self._parallel, len(left))):
                 nursery.start_soon(self._work, left)
@@ -80,6 +82,7 @@ class Rounds:
             except HeldError as bad:
                 if bad.status == 401:  # whatever is asked: not about this vehicle
                     self._streak += [bad] * MOST_IN_A_ROW
+                    self._refused.add(part)
                     return
                 passing = isinstance(bad, UnreadableError)  # asked again next round
                 await self._note(part, bad, 0.0 if passing else HELD_RETRY)
@@ -87,6 +90,7 @@ class Rounds:
             except TransientError as bad:
                 await self._note(part, bad, bad.after or 0.0)
             else:
+                self._refused.discard(part)
                 self._served = self._served or asked
                 self._streak = [] if not self._broken else self._streak
 
