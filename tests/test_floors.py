@@ -27,7 +27,7 @@ IMPURE = {"trio", "time", "random", "os", "socket", "httpx", "threading", "subpr
 SLEEPERS = {
     "web.door",  # sweeps its slow peers, and rests when descriptors have run out
     "cli.status",  # rests between two drawings of the screen, in a process of its own
-    "store.files",  # lets a glance at the lock pass before the daemon takes it
+    "store.files",  # lets a glance at the lock, or a sick disk's moment, pass at start
     "store.writer",  # lingers for the next writes, in a thread of its own
 }
 CATCHES_ALL = {"tasks/supervise", "tasks/intake", "web"}

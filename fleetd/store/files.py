@@ -6,9 +6,10 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import apsw
 
@@ -31,12 +32,14 @@ UNWELL = DISK_FAULTS | {
     errno.ENOMEM,
 }  # this box, not the file
 GLANCES, GLANCE_S = 10, 0.02
+AGAIN_S = 0.25
 NO_BALLAST = (
     "the disk is nearly full: there is no room for the reserve that lets deliveries go "
     "on; free some space, fleetd goes on by itself"
 )
 MIB = 1 << 20
 GIB = 1 << 30
+T = TypeVar("T")
 
 
 @contextmanager
@@ -147,6 +150,18 @@ class Readers:
         """Let go of all of them."""
         for db in self._idle:
             db.close()
+
+
+def surely(work: Callable[[], T], *damage: type[Exception]) -> T:
+    """What comes of it; damage has to be met twice.
+
+    SQLite gives a read that the disk failed the same name as bytes that are wrong.
+    """
+    try:
+        return work()
+    except damage:
+        time.sleep(AGAIN_S)
+        return work()
 
 
 def _promise(db: apsw.Connection) -> None:

@@ -17,9 +17,10 @@ from fleetd.store.files import (
     Space,
     asides,
     lease,
+    surely,
 )
 from fleetd.store.moves import Rules
-from fleetd.store.opening import UNREADABLE, open_log, surely
+from fleetd.store.opening import UNREADABLE, open_log
 from fleetd.store.store import Store
 from fleetd.world import World
 

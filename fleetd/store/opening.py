@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable
 from contextlib import closing, suppress
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
 
 import apsw
 import msgspec
@@ -21,6 +19,7 @@ from fleetd.store.files import (
     Space,
     connect,
     set_aside,
+    surely,
     sync_folder,
     write_down,
 )
@@ -31,14 +30,12 @@ UNREADABLE = (  # what is read whole at start, and cannot mean anything
     *DAMAGE, KeyError, TypeError, msgspec.DecodeError
 )  # fmt: skip
 MARK = "damaged"  # by a writer that met damage: the next start looks whether it did
-AGAIN_S = 0.25
 LOOK_S = 30.0  # for all of a log; whatever takes longer is believed to be damaged
 LITTLE = 1 << 20  # bytes without which not even the log's index can be made
 FIRST = (
     "INSERT INTO log(one, id, newest_seq, newest_raw, received_ms, min_reader,"
     " created_ms) VALUES (1, ?, ?, 0, 0, ?, ?)"
 )
-T = TypeVar("T")
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -46,18 +43,6 @@ def migrations() -> list[tuple[int, str]]:
     folder = resources.files("fleetd.store") / "schema"
     steps = [one for one in folder.iterdir() if one.name.endswith(".sql")]
     return sorted((int(one.name[:3]), one.read_text()) for one in steps)
-
-
-def surely(work: Callable[[], T], *damage: type[Exception]) -> T:
-    """What comes of it; damage has to be met twice.
-
-    SQLite gives a read that the disk failed the same name as bytes that are wrong.
-    """
-    try:
-        return work()
-    except damage:
-        time.sleep(AGAIN_S)
-        return work()
 
 
 def open_log(
