@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from fleetd.google import MARK, Mark, key_of, print_of
 from fleetd.google.marks import canonical, left_of
@@ -56,6 +57,15 @@ class Before(Struct, frozen=True):
     memory: dict[str, Wanted] = {}
     columns: dict[str, int] = {}
     marks: list[str] = []
+
+    def below(self, headers: Iterable[str]) -> Before:
+        """The same for the headers of now: the config may have had others."""
+        names = [*headers]
+        memory = {
+            key: replace(one, cells={name: one.cells.get(name) for name in names})
+            for key, one in self.memory.items()
+        }
+        return replace(self, memory=memory)
 
     def rows(self) -> dict[str, Written]:
         """The rows that were written, by the marks written; nothing stood in new ones."""

@@ -26,7 +26,7 @@ TRIES = 4  # to put right what people move while we write
 LOOK = 20  # rows looked at above the next one: so many may be inserted unseen
 
 logger = structlog.get_logger()
-Row: TypeAlias = dict[str, Any]  # by header
+Row: TypeAlias = dict[Any, Any]  # by header; by column in notes of the first builds
 
 
 class Above(Struct, frozen=True):
@@ -81,14 +81,15 @@ class Log:
         kept = await self._journal.load(_above)
         if kept is None:
             return
+        rows_kept = {mark: self._below(row) for mark, row in kept.rows.items()}
         if kept.n == self.tab.cursor.n:  # that write did not arrive, or not yet
-            self._doubtful = kept.rows
+            self._doubtful = rows_kept
             return
         mine = {text: Mark.read(told) for text, told in kept.mine.items()}
         rows = {text: Written(mark) for text, mark in mine.items() if mark}
         await self.tab.mend(kept.columns, rows)
         found = await self._marks_below(1)
-        if gone := {mark: kept.rows[mark] for mark in covered(found, kept, ())}:
+        if gone := {mark: rows_kept[mark] for mark in covered(found, kept, ())}:
             await self._place({}, (), gone, kept.n)
         await self._journal.drop()
 
@@ -252,6 +253,11 @@ class Log:
                 layout = self.tab.layout.items()
                 found[mark] = {name: at(line, column) for name, column in layout}
         return Above(self.tab.cursor.n, self.tab.cursor.next, found)
+
+    def _below(self, row: Row) -> Row:
+        """A row for the headers of now: the config may have had others."""
+        layout = self.tab.layout.items()
+        return {name: row.get(name, row.get(column)) for name, column in layout}
 
     def _timed(self, row: Row) -> Row:
         """A time stays one when it was read back as a number."""

@@ -34,7 +34,8 @@ from fleetd.sinks.sheets.tab import Tab
 MOST_ROWS = 50_000  # that are read whole at each flush
 TRIES = 3  # to put right what people move while we write
 logger = structlog.get_logger()
-_before = msgspec.msgpack.Decoder(Before).decode
+_noted = msgspec.msgpack.Decoder(Before).decode
+_memory = msgspec.msgpack.Decoder(dict[str, Wanted]).decode
 
 
 class Current:
@@ -117,6 +118,7 @@ class Current:
             if isinstance(value, Moment)
         }
         if before := await self._journal.load(_before):
+            before = before.below(self._headers)
             await self.tab.mend(before.columns, before.rows())
             await self._verify(before.memory)
         lines = await self._lines()
@@ -206,6 +208,12 @@ class Current:
             f"people move rows of '{self.tab.sheet.title}' as fast as they are written"
         )
         raise TransientError(why, counts=False)
+
+
+def _before(body: bytes) -> Before:
+    """What was noted: by the first builds the memory alone."""
+    found = _noted(body)
+    return found if found.columns else Before(_memory(body))
 
 
 def marks_in(changes: Changes) -> list[str]:
