@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from fleetd.errors import HeldError, RejectedError, TransientError
 from fleetd.event import Position
 from fleetd.masking import MASK
 from fleetd.secrets import Secret
-from fleetd.sinks.postgres import SINK, Config
+from fleetd.sinks.postgres import SINK, Config, verdicts
 from fleetd.sinks.postgres.address import trust, way_of
 from fleetd.world import World
 from tests.postgres import GIS, PASSWORD, PLAIN, SEALED, USER, Postgres, secured
@@ -125,6 +126,14 @@ async def test_a_revision_that_no_column_holds_is_this_records_fault(place):
     huge = msgspec.structs.replace(entry(1), revision=1 << 70)
     with pytest.raises(RejectedError):
         await place.write([huge])
+
+
+def test_a_number_that_the_driver_in_python_cannot_pack_is_this_records_fault():
+    with pytest.raises(struct.error) as caught:
+        struct.pack("!q", 1 << 70)
+
+    verdict = verdicts.of_write(caught.value, entries(1), None, 5.0)
+    assert isinstance(verdict, RejectedError)
 
 
 # not let in

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,7 @@ def advice_for(code: str, told: str, link: Connection[Any]) -> str | None:
 
 def unfit(bad: Exception, entries: Sequence[Entry], within: float) -> FleetdError:
     """What the driver itself could not send, or waited for in vain."""
-    if isinstance(bad, UnicodeError | OverflowError | ArithmeticError | ValueError):
+    if isinstance(bad, ArithmeticError | ValueError | struct.error):
         why = f"a value cannot be sent: {said(bad)[:LONGEST]}"
         return RejectedError({one.seq: why for one in entries})
     why = f"the server did not answer within {within:g} s"
