@@ -5,15 +5,19 @@ from __future__ import annotations
 import heapq
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import apsw
 import msgspec
 from msgspec import Struct
 
+from fleetd.errors import StoreError
 from fleetd.event import CODES, ORIGINS, SAFETY, Entry, unpack
 from fleetd.store.counting import DAMAGE, listed, sane
+from fleetd.store.files import connect
 from fleetd.store.rows import gather
 from fleetd.taking import Taking
 
@@ -74,6 +78,7 @@ class Reader:
             rows = self._rows(after, upto, lane, taking, limit)
             return self._collect(rows, after, upto, lane, taking, limit, max_bytes)
         except DAMAGE:
+            self._look_again()
             self._damaged = []
             upto = min(upto, after + limit)
             rows = self._one_by_one(after, upto, lane, taking)
@@ -90,6 +95,7 @@ class Reader:
             try:
                 row = self.db.execute(ONE, (seq,)).get
             except DAMAGE:
+                self._look_again()
                 self._damaged.append(seq)
                 continue
             if row is not None and (found := self.entry(row)) is not None:
@@ -160,6 +166,14 @@ class Reader:
                 yield row
             elif not hole:
                 self._damaged.append(seq)
+
+    def _look_again(self) -> None:
+        """Raise `StoreError` where the disk gives nothing at all: that is no damage."""
+        try:
+            with closing(connect(Path(self.db.filename), write=False)) as db:
+                db.pragma("user_version")
+        except (apsw.IOError, apsw.CantOpenError) as bad:
+            raise StoreError(f"the log cannot be read: {bad}") from bad
 
     def _told(
         self, after: int, upto: int, lane: int | None, taking: Taking

@@ -6,6 +6,7 @@ import apsw
 import pytest
 from msgspec.structs import replace
 
+from fleetd.errors import StoreError
 from fleetd.store import Fact, stats
 from fleetd.store.files import PAGE
 from fleetd.store.small import Beat
@@ -57,6 +58,26 @@ async def test_rows_that_a_damaged_index_does_not_tell_of_are_delivered_all_the_
 
         assert 350 < len(taken) < 400
         assert counted(store, "ops")["delivered"] == len(taken)
+
+
+async def test_nothing_is_skipped_as_damaged_while_the_disk_gives_nothing_at_all(
+    autojump_clock, tmp_path, world
+):
+    async with opened(tmp_path, world) as store:
+        await filled(store)
+        store.log._fold()
+        page = rows(store, LEAVES, "events")[3][0]
+    spoil(tmp_path, page)
+    async with opened(tmp_path, world) as store:
+        gone = (tmp_path / "log.sqlite").rename(tmp_path / "gone")
+        with pytest.raises(StoreError):
+            await drain(store)
+        assert "skipped:damaged" not in counted(store, "ops")
+        gone.rename(tmp_path / "log.sqlite")
+        taken = await drain(store)
+
+        assert 350 < counted(store, "ops")["delivered"] < 400
+        assert taken
 
 
 async def test_what_waits_behind_damage_still_waits_when_an_index_is_silent(
