@@ -94,6 +94,25 @@ def test_a_page_that_nobody_can_read_keeps_no_place_where_one_is_private(spoil):
     assert hide(bad.replace(b"true", b"false")) == bad.replace(b"true", b"false")
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        rb'"1 \"Rose\" Lane"', rb'"1 \"Rose\" Lane', b"[32.77, -9.68e1]", b"[32.77, -9",
+        b"-32.77",
+    ],
+)  # fmt: skip
+def test_a_place_in_any_form_goes_from_what_nobody_can_read(value):
+    said = b'[{"IsPrivate":true,"Location":%b'
+
+    assert hide(said % value) == said % b"null"
+
+
+def test_what_holds_signs_without_end_is_looked_through_once():
+    body = b'{"IsPrivate":true,' + b"\\" * 8_000_000  # or it would take hours
+
+    assert hide(body) == body
+
+
 def test_the_neighbours_of_a_private_point_keep_theirs():
     points = [
         {**SECRET, "IsPrivate": False, "Latitude": 1.5},

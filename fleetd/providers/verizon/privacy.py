@@ -27,7 +27,8 @@ PLACE = frozenset(
 )  # fmt: skip
 ENDS = ("start", "end")
 SPOKEN = re.compile(  # of what nobody can read: every place of it, with its value
-    rb'(?i)(\\*"(?:%b)\\*"\s*:\s*)(?:-?[0-9][0-9.e+-]*|\\*"(?![{\[])[^"]*"?)'
+    rb'(?is)("(?:%b)\\*"\s*:\s*)(?:-?[0-9][0-9.e+-]*|\[[0-9.,e\s+-]*\]?'
+    rb'|\\*"(?![{\[]).*?(?:"(?=\s*(?:[,}\]]|\Z))|\Z))'
     % "|".join(sorted(PLACE)).encode()
 )
 DEEPEST = 40
