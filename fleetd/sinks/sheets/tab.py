@@ -291,7 +291,7 @@ class Tab:
             n: {used[MARK]: None, **dict.fromkeys(one.columns(row, used))}
             | {now[name]: value for name, value in one.before.items() if name in now}
             for n, row in there.items()
-            if (one := rows.get(text := at(row, used[MARK])))
+            if (one := rows.get(text := at(row, used.get(MARK))))
             and not one.stands(text, row, now)
         }
         if cells:
