@@ -158,6 +158,18 @@ async def test_more_than_twenty_bad_ones_in_a_row_do_not_hold_the_rest_for_good(
         assert sorted(far.taken) == sorted(ids("p", range(25, 40)))
 
 
+async def test_one_vehicles_day_of_bad_ones_delays_the_others_by_minutes(
+    autojump_clock, tmp_path, far
+):
+    """As a page of its history brings them: nobody else was in sight for days."""
+    far.answer = refuses(*ids("p", range(700)))
+    async with house_in(tmp_path, far) as house:
+        await house.append(*(fix(n, "new") for n in range(700)))
+        await house.append(*(fix(n, f"v{n}") for n in range(700, 760)))
+        async with house.run(batch=100):
+            await house.until(lambda: bool(far.taken), within=HOUR)
+
+
 async def test_a_lone_refused_record_is_kept_until_another_proves_it(
     autojump_clock, tmp_path, far
 ):
@@ -737,7 +749,7 @@ async def test_many_bad_records_among_good_ones_never_hold_the_sink(
 async def test_even_a_long_row_of_bad_records_ends_at_the_first_good_one(
     autojump_clock, tmp_path, far
 ):
-    """Longer than the window: it grows by what stands accused."""
+    """Longer than the window: it grows with each that stands accused."""
     bad = set(range(70))
     far.answer = refuses(*ids("p", bad))
     async with house_in(tmp_path, far) as house:

@@ -172,7 +172,9 @@ class Stream:
     async def _refill(self) -> None:
         plan = self._plan
         accused = sum(track.accused for track in self.tracks)
-        room = plan.window + accused
+        room = plan.window
+        if accused:  # what proves something may be far behind
+            room = max(room, min(room * (1 + accused), WIDEST))
         most = plan.window_bytes * (FOR_PROOF if accused else 1)
         for _ in range(READS):
             full = self._held(accused) >= room or self._bytes >= most
