@@ -161,7 +161,8 @@ class Shelf:
             day_of(number * DAY_MS).isoformat() if self.days else "": days[number]
             for number in sorted(days)
         }
-        if self.days and self.shape.changes:
+        if rows and self.days and self.shape.changes:
+            parts.batch_of(self.shape, rows)  # one that fits nowhere replaces nothing
             self._leave(named)
         for day, wanted in named.items():  # out of the one first, then into the other
             self._put_day(day, wanted)

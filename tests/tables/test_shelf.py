@@ -175,6 +175,19 @@ def test_what_stands_on_two_days_already_stops_nothing_and_becomes_one_row(
     ]
 
 
+def test_a_copy_that_no_column_holds_leaves_the_row_of_another_day_alone(lake):
+    def code(days: int, revision: int, count: int):
+        at = NOON + days * DAY
+        event = Fault(id="f1", at=at, vehicle="v1", code="P0420", count=count)
+        return row(event, revision, revision)
+
+    lake.put(code(0, 1, 5))
+    answer = lake.put(code(1, 2, 1 << 70))
+
+    assert list(answer.rejected) == [2]
+    assert lake.rows("faults", "id, date, revision") == [("f1", NOON.date(), 1)]
+
+
 def test_an_order_without_a_time_is_one_row_whenever_it_comes_again(lake):
     for number, late in enumerate((0, 30, 90), 1):
         came = row(Maintenance(id="w1", vehicle="v1"), number, number)
