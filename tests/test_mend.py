@@ -95,6 +95,12 @@ def test_what_nests_too_deep_is_cut_and_nothing_beside_it(levels):
     assert (shallow(body) == body) == (levels == 28)
 
 
+def test_a_nest_with_quotes_that_never_end_is_looked_through_once():
+    body = b'{"x":' + b'\\"' * 2_000_000  # or it would take hours
+
+    assert len(shallow(body)) == len(body)
+
+
 PAGES = {
     "samsara": ("trips", b'{"data":[%b],"pagination":{"endCursor":"c","hasNextPage":false}}'),
     "motive": ("trips", b'{"driving_periods":[%b],"pagination":{"page_no":1,"per_page":100,"total":3}}'),
