@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from datetime import timedelta
 
 import pytest
@@ -99,6 +100,17 @@ def test_a_nest_with_quotes_that_never_end_is_looked_through_once():
     body = b'{"x":' + b'\\"' * 2_000_000  # or it would take hours
 
     assert len(shallow(body)) == len(body)
+
+
+def test_a_string_of_escapes_is_looked_through_in_the_room_of_its_bytes():
+    body = b'{"x":"' + b'\\"' * 500_000
+
+    tracemalloc.start()
+    shallow(body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 8 * len(body)  # and not sixty times as much, to go back in it
 
 
 PAGES = {

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import traceback
+import tracemalloc
 from collections.abc import Iterator
 from copy import deepcopy
 from itertools import takewhile
@@ -532,6 +533,19 @@ def test_a_million_brackets_are_masked_without_depth():
     body = b'{"secret":' + b"[" * 1_000_000
 
     assert mask_fields(body, frozenset({"secret"})) == b'{"secret":"***"'
+
+
+@pytest.mark.parametrize("before", [b'{"secret":"', b'{"other'])
+def test_a_string_of_escapes_is_masked_in_the_room_of_its_bytes(before):
+    body = before + b"\\n" * 500_000 + b'","\\u0041":1}'
+
+    tracemalloc.start()
+    kept = mask_fields(body, frozenset({"secret"}))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert (kept == body) == (b"other" in before)
+    assert peak < 8 * len(body)  # and not sixty times as much, to go back in it
 
 
 def test_formatting_a_fault_by_hand_can_be_masked_too():

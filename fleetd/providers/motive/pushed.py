@@ -20,7 +20,7 @@ from fleetd.web import Request
 
 SIGNATURE = "x-kt-webhook-signature"
 PROBE = Unpacked((), empty=1)
-UNQUOTED = re.compile(rb"\s*\[\s*['\w.]+(\s*,\s*['\w.]+)*\s*\]\s*")
+UNQUOTED = re.compile(rb"\s*\[\s*['\w.]+(?:\s*,\s*['\w.]+)*+\s*\]\s*")
 POINTS = frozenset({"vehicle_location_received", "vehicle_location_updated"})
 
 
