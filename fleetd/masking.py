@@ -129,12 +129,21 @@ def covered(text: T, forms: Sequence[Form[T]], masked: T) -> T:
     """The text with whole forms masked first, then what begins like one."""
     for _, _, whole in forms:
         text = text.replace(whole, masked)
-    found, upto = text[:0], 0
-    while places := [at for one in forms if (at := text.find(one[0], upto)) >= 0]:
-        at = min(places)
-        found += text[upto:at] + masked
+    kept: list[T] = []
+    upto = 0
+    heads = {one[0]: -1 for one in forms}  # and where each of them stands next
+    while heads := dict(_ahead(text, heads, upto)):
+        at = min(heads.values())
+        kept += [text[upto:at], masked]
         upto = at + max(shared(text, at, one) for one in forms)
-    return found + text[upto:]
+    return text[:0].join([*kept, text[upto:]])
+
+
+def _ahead(text: T, heads: dict[T, int], upto: int) -> Iterator[tuple[T, int]]:
+    """Those that still come, each looked for from where it was found last."""
+    for head, at in heads.items():
+        if at >= upto or (at := text.find(head, upto)) >= 0:
+            yield head, at
 
 
 def shared(text: T, at: int, form: Form[T]) -> int:

@@ -548,6 +548,26 @@ def test_a_string_of_escapes_is_masked_in_the_room_of_its_bytes(before):
     assert peak < 8 * len(body)  # and not sixty times as much, to go back in it
 
 
+def test_a_text_of_beginnings_of_secrets_is_looked_through_once_for_each():
+    class Told(str):
+        looked = 0
+
+        def find(self, sub, start=0, end=None):
+            found = super().find(sub, start)
+            Told.looked += (len(self) if found < 0 else found + len(sub)) - start
+            return found
+
+        def replace(self, *_):  # nothing in it is whole
+            return self
+
+    mask = Mask()
+    mask.add("first-secret-of-all", "other-secret-of-all")
+    text = Told("first-secr " * 1000 + "other-secr ")
+
+    assert mask.mask(text) == "*** " * 1001
+    assert Told.looked < 6 * len(text)
+
+
 def test_formatting_a_fault_by_hand_can_be_masked_too():
     MASK.add("hush-hush")
 
