@@ -181,6 +181,9 @@ async def test_a_repeat_bears_the_same_message_id_and_what_is_resolved_its_threa
         ("hello", "554 we know you", HeldError),
         ("hello", "", TransientError),
         ("hello", "HTTP/1.1 400 what", TransientError),
+        pytest.param(
+            "EHLO", "250-\r\n" * 9000 + "250 me", TransientError, id="endless"
+        ),
         ("EHLO", "421 later", TransientError),
         ("EHLO", "550 no", HeldError),
         ("STARTTLS", "454 not now", TransientError),

@@ -117,10 +117,12 @@ class Line(smtplib.SMTP):
 
     def getreply(self) -> tuple[int, bytes]:
         lines: list[bytes] = []
+        heard = 0
         while True:
             line = self._line()
             lines.append(line[4:].strip())
-            if sum(map(len, lines)) > REPLY or not line[:3].isdigit():
+            heard += len(line) + 1  # a line that says nothing counts as well
+            if heard > REPLY or not line[:3].isdigit():
                 self.close()
                 raise smtplib.SMTPServerDisconnected("it does not speak SMTP")
             if line[3:4] != b"-":
