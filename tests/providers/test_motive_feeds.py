@@ -439,6 +439,15 @@ def test_a_point_that_is_listed_without_a_driver_has_nobody_and_a_pushed_one_is_
         assert said == [NOBODY, None]
 
 
+def test_a_log_of_which_each_event_would_say_a_novel_stays_whole():
+    log = b'{"logs":[{"log":{"driver":{"id":5,"x":"%b"},"events":[%b]}}]}'
+    (whole,) = take("duty", log % (b"x" * 400_000, b",".join([b"{}"] * 90))).records
+    apart = take("duty", log % (b"x" * 4000, b",".join([b"{}"] * 90))).records
+
+    assert len(whole.body) < 500_000
+    assert len(apart) == 90
+
+
 def test_a_driver_on_duty_is_named_alike_by_log_and_by_push():
     log = {
         "logs": [

@@ -479,3 +479,13 @@ def test_every_kind_that_is_pushed_is_said():
     pushed = {event["kind"] for events in goldens for event in events}
 
     assert pushed <= set(webhook.kinds)
+
+
+@pytest.mark.parametrize("name", ["name", "Name"])
+def test_a_page_that_would_grow_many_times_when_it_is_cut_is_no_page(name):
+    long = {"id": "1", name: "x" * (1 << 20), "gps": [{}] * 300}
+    end = {"endCursor": "", "hasNextPage": False}
+    body = json.dumps({"data": [long], "pagination": end}).encode()
+
+    with pytest.raises(PayloadError, match="many times as long"):
+        turned(FEEDS["positions"], body, Turn(NOW))

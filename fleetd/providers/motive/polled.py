@@ -227,18 +227,21 @@ class Log(Struct, frozen=True):
 
 
 _log = msgspec.json.Decoder(Log).decode
+WIDE, MANY = 1 << 20, 64  # bytes that events may take apart, and times their log
 
 
 def log_events(item: bytes) -> Sequence[bytes]:
     """A day's log as one record a duty event, each with its driver.
 
-    A log without any, or of another shape, stays as it is.
+    A log without any, of another shape, or that would grow many times, stays as it is.
     """
     try:
         log = _log(item)
     except UNREADABLE:
         return (item,)
     head = b'{"driver":%b,"vehicles":%b,"event":' % (log.driver, log.vehicles)
+    if len(head) * len(log.events) > max(WIDE, MANY * len(item)):
+        return (item,)  # each of the events would say all of that
     return [head + one + b"}" for one in unwrapped_all(log.events)] or (item,)
 
 

@@ -19,6 +19,7 @@ from fleetd.event import Record
 from fleetd.providers.reading import UNREADABLE, recased, short
 
 SAID = 120  # of what the vendor says of itself
+ROOM = 256 << 20  # bytes of a page's records together, each with what its parent says
 
 
 class Pagination(Struct, frozen=True, rename="camel"):
@@ -115,15 +116,23 @@ class Series:
             return self._carefully(body)
         except UNREADABLE as bad:
             raise no_page(body, bad) from bad
-        records: list[Record] = []
+        records, room = list[Record](), ROOM
         for one in page.data:
             values = self._values(one)
             head, whole = self._head(values)
             items = values[-1]
             if items is None or not whole:
                 return self._carefully(body)
+            room = self._room(room, head, items)
             records += self._parts(head, items)
         return records, page.pagination
+
+    def _room(self, room: int, head: bytes, items: Sequence[Raw]) -> int:
+        """What is left of it after these: each of the items says all of the head."""
+        room -= len(head) * len(items)
+        if room < 0:
+            raise PayloadError("no page: its records would be many times as long as it")
+        return room
 
     def _head(self, values: Sequence[Any]) -> tuple[bytes, bool]:
         """What stands before each item, and whether nothing is missing there."""
@@ -146,23 +155,26 @@ class Series:
 
     def _carefully(self, body: bytes) -> tuple[Sequence[Record], Pagination]:
         page = _envelope(body)
-        records: list[Record] = []
+        records, room = list[Record](), ROOM
         for one in page.data:
             try:
-                records += self._parts_of(_loose(one))
+                head, items = self._apart(_loose(one))
             except UNREADABLE:
                 records.append(Record(self._feed, bytes(one)))
+                continue
+            room = self._room(room, head, items)
+            records += self._parts(head, items)
         return records, page.pagination
 
-    def _parts_of(self, told: dict[str, Raw]) -> list[Record]:
-        """The parts of one parent, whatever the case of its keys; one alone is a list."""
+    def _apart(self, told: dict[str, Raw]) -> tuple[bytes, Sequence[Raw]]:
+        """Head and items of one parent, whatever the case of its keys; one alone is a list."""
         told = {recased(key): value for key, value in told.items()} | told
         values = [*(told.get(key, Raw()) for key in self._keys), None]
         series = bytes(told.get(self._series, b"null"))
         if series == b"null":
-            return []
+            return b"", ()
         items = [Raw(series)] if series[:1] == b"{" else _items(series)
-        return self._parts(self._head(values)[0], items)
+        return self._head(values)[0], items
 
 
 def frame(carried: Sequence[str], series: str) -> list[bytes]:
