@@ -136,7 +136,8 @@ def covered(text: T, forms: Sequence[Form[T]], masked: T) -> T:
         at = min(heads.values())
         kept += [text[upto:at], masked]
         upto = at + max(shared(text, at, one) for one in forms)
-    return text[:0].join([*kept, text[upto:]])
+    kept.append(text[upto:])
+    return text[:0].join(kept)
 
 
 def _ahead(text: T, heads: dict[T, int], upto: int) -> Iterator[tuple[T, int]]:
