@@ -12,7 +12,7 @@ from msgspec import Struct
 
 SHEETS = "https://sheets.googleapis.com"
 CURSOR = "fleetd.cursor"  # the key of a kept tab's metadatum
-CORNER = re.compile(r"!?\$?([A-Z]*)\$?(\d*)(?::\$?[A-Z]*\$?\d*)?")
+CORNER = re.compile(r"!?\$?([A-Z]{0,3})\$?(\d{0,8})(?::\$?[A-Z]*\$?\d*)?")
 
 
 class Spreadsheet(str):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
+import sys
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -20,6 +20,7 @@ NAMED, VALUED = 2, 4  # characters of base64 for the column, and for what stands
 PRINT = NAMED + VALUED  # one edit in 16 million goes unseen
 LEFT = "~" * VALUED
 KEY = 10
+WIDEST = sys.float_info.max  # what is beyond is no number of a cell
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -106,7 +107,7 @@ def canonical(value: object) -> str:
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, int | float):
-        return format(float(value), ".12g") if math.isfinite(value) else ""
+        return format(float(value), ".12g") if -WIDEST <= value <= WIDEST else ""
     return str(value)
 
 

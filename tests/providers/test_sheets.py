@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from fleetd.errors import ConfigError, HeldError, PayloadError
 from fleetd.google import MARK, Spreadsheet, origin_of
+from fleetd.google.books import corner
+from fleetd.google.marks import canonical
 from fleetd.providers.contract import Turn
 from fleetd.providers.sheets import Cells, Settings, configured
 from fleetd.providers.sheets.headers import Columns
@@ -704,3 +706,11 @@ def test_any_cells_are_records_or_dead_letters(table):
         with suppress(PayloadError):
             events = list(provider.normalize[record.feed](record.body))
             assert all(one.id in page.held for one in events)
+
+
+def test_a_place_or_a_number_that_no_sheet_has_is_none():
+    assert corner("'Fleet'!AB12:C900") == (11, 27)
+    assert corner("Fleet!" + "A" * 1_000_000 + "1") == (0, 0)  # or it would take hours
+    assert corner("Fleet!A" + "9" * 5000) == (0, 0)
+    assert canonical(7) == canonical(7.0) == "7"
+    assert canonical(10**400) == canonical(float("nan")) == canonical(-1e999) == ""
