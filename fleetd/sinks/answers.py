@@ -36,6 +36,7 @@ PAGE = re.compile(rb"(?i)<(!doctype html|html|head|script|meta http-equiv)\b")
 NOTHING = frozenset({b"null", b"[]", b"{}", b"", b"false", b"0"})
 FAILED = frozenset({b"false", b"error", b"fail", b"failed", b"failure"})
 PACKED = frozenset({"gzip", "x-gzip", "deflate"})
+TAKING_BACK = frozenset({"ok", "success", "status", "error", "errors"})
 Disagrees = Callable[[bytes], "str | None"]
 Cut = Literal["", "too long", "too slow", "packed"]
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -195,7 +196,11 @@ def says_no(body: bytes) -> str | None:
         return "the body says it failed" if failed else None
     except RecursionError:
         return "with a body that is nested too deep to be read"
-    said = {name.lower(): _bare(value) for name, value in found.items()}
+    said = {
+        word: _bare(value)
+        for name, value in found.items()
+        if (word := name.lower()) in TAKING_BACK
+    }
     if (
         b"false" in (said.get("ok"), said.get("success"))
         or said.get("status") in FAILED
