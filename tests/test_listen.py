@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from contextlib import asynccontextmanager
 
+import trio
+from msgspec.structs import replace
+
 from fleetd.clock import Clock
 from fleetd.event import pack
 from fleetd.store import Rules, open_store
@@ -63,3 +66,30 @@ async def test_strangers_fill_sixteen_mebibytes_a_source_and_no_more_the_oldest_
     numbers = [int(body[:4]) for (body,) in rows]
     assert sum(len(body) for (body,) in rows) <= UNVERIFIED_BYTES == 16 << 20
     assert numbers == list(range(5, 20)), "the newest stay"
+
+
+async def test_a_body_of_many_records_leaves_turns_to_others(
+    tmp_path, world, autojump_clock
+):
+    turns, read_at = [0], []
+
+    async def others():
+        while True:
+            turns[0] += 1
+            await trio.lowlevel.checkpoint()
+
+    def normalize(_body):
+        read_at.append(turns[0])
+        return []
+
+    async with reception_in(tmp_path, world) as (_, reception):
+        gate = reception.gates["north"]
+        gate.provider = replace(HOOKED, normalize={"e": normalize})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(others)
+            kept = await reception.receive(signed(b"x\n" * 2000))
+            nursery.cancel_scope.cancel()
+
+    assert kept.status == 200
+    assert len(read_at) == 2000
+    assert max(read_at.count(one) for one in set(read_at)) < 1000

@@ -97,7 +97,8 @@ async def take_in_turns(
     directory: Directory,
     *,
     raw: Raw | None,
-    bookmark: tuple[str, str | None],
+    empty: int = 0,
+    bookmark: tuple[str, str | None] | None = None,
 ) -> Append:
     """The same of a page of any size, with a turn for everybody else now and then."""
     work = _Work(arrival, directory)
@@ -105,7 +106,7 @@ async def take_in_turns(
         work.read(part - 1, record)
         if part % TURN == 0:
             await trio.lowlevel.checkpoint()
-    return work.append(len(records), 0, raw, bookmark)
+    return work.append(len(records) + empty, empty, raw, bookmark)
 
 
 def dead_whole(arrival: Arrival, feed: str, body: bytes, why: str, raw: Raw) -> Append:

@@ -26,7 +26,7 @@ from fleetd.store.dead import crowded
 from fleetd.store.small import Refused, Unverified
 from fleetd.store.totals import HOUR_MS
 from fleetd.tasks.errands import Errands
-from fleetd.tasks.intake import Arrival, cleaned, dead_whole, take_in
+from fleetd.tasks.intake import Arrival, cleaned, dead_whole, take_in_turns
 from fleetd.tasks.poll.accounts import way_of
 from fleetd.tasks.poll.mend import unpacked
 from fleetd.tasks.probes import FOREIGN, HEADER, Probes
@@ -34,6 +34,7 @@ from fleetd.web import Request, Response
 from fleetd.world import World
 
 PATH = "/webhooks/"
+LARGE = 1 << 18  # bytes from which a body is looked through beside the loop
 LATE_S = 300  # a signature older than this is flagged, not refused
 BUSY = (("Retry-After", "1"),)
 FULL = (("Retry-After", "30"),)
@@ -222,7 +223,7 @@ class Reception:
             return self._unwell(gate, f"cannot be verified just now: {bad}")
         if gate.secrets and not gate.verified:
             self._first(gate)
-        kept = await self._keep(gate, self.arrived(gate, request, signed))
+        kept = await self._keep(gate, await self.arrived(gate, request, signed))
         return kept if gate.errands is None else await self._follow(gate, request, kept)
 
     async def _follow(self, gate: Gate, request: Request, kept: Response) -> Response:
@@ -243,7 +244,7 @@ class Reception:
     def _unwell(self, gate: Gate, why: str) -> Response:
         return self._refuse(gate.name, 503, MASK.mask(why), BUSY)
 
-    def arrived(
+    async def arrived(
         self,
         gate: Gate,
         request: Request,
@@ -253,7 +254,7 @@ class Reception:
         """The body as the log takes it."""  # fmt: skip
         received = self._store.next_received_ms()
         late = self._late(signed, received)
-        body = cleaned(gate.provider, request.body)
+        body = await self._cleaned(gate, request.body)
         arrival = Arrival(
             gate.name,
             gate.provider,
@@ -277,9 +278,14 @@ class Reception:
             split = unpacked(gate.provider.webhook, request)
         except PayloadError as bad:
             return dead_whole(arrival, "webhook", request.body, str(bad), raw)
-        return take_in(
+        return await take_in_turns(
             arrival, split.records, self._store.directory, raw=raw, empty=split.empty
         )
+
+    async def _cleaned(self, gate: Gate, body: bytes) -> bytes:
+        """As it may be stored: a large one beside the loop, which others need meanwhile."""
+        work = partial(cleaned, gate.provider, body)
+        return work() if len(body) < LARGE else await self._store.world.in_thread(work)
 
     def _late(self, signed: datetime | None, received_ms: int) -> str:
         if signed is None or not self._clock.trusted:
@@ -320,7 +326,7 @@ class Reception:
             peer,
             why,
             _headers(request, gate.keep),
-            cleaned(gate.provider, request.body),
+            await self._cleaned(gate, request.body),
         )
         try:
             await self._store.join(kept, within=self._within)
