@@ -10,6 +10,7 @@ MPH_PER_KPH = 1 / 1.609344
 MPH_PER_MPS = 2.2369362921
 MILES_PER_METRE = 1 / 1609.344
 VIN = re.compile(r"[A-HJ-NPR-Z0-9]{17}")
+LONG = 100  # of a text: what is longer is not remembered as a VIN, or as none
 DAY_MS = 86_400_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -21,9 +22,14 @@ def text(value: object) -> str | None:
     return str(value).strip() or None
 
 
-@lru_cache(maxsize=16384)  # the same few thousand come with every position
 def vin_of(value: object) -> str | None:
-    """A VIN in upper case, or null where it is none."""
+    """A VIN in upper case, or null where it is none; a novel is not remembered."""
+    novel = isinstance(value, str) and len(value) > LONG
+    return _vin.__wrapped__(value) if novel else _vin(value)
+
+
+@lru_cache(maxsize=16384)  # the same few thousand come with every position
+def _vin(value: object) -> str | None:
     found = text(value)
     return found.upper() if found and VIN.fullmatch(found.upper()) else None
 

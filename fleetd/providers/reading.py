@@ -18,6 +18,7 @@ from fleetd.event import millis
 Wire: TypeAlias = dict[str, Any]
 DEEPEST = 40  # vendors nest some six levels; a log that keeps more cannot be read back
 WIDEST = 2**63
+LONGEST_KEY = 200
 FIRST_MS = 1e11  # as ms that is 1973, as seconds the year 5138
 LATEST_MS = 1e14  # and above: some write 2**63 - 1 for what is still open
 FULL_TURN = 360.0
@@ -54,7 +55,9 @@ def tidied(
             record[key] = MASKED
         elif isinstance(value, dict | list | int):
             record[key] = _tidied(value, secrets, room - 1)
-        if not key.islower() and record.get(plain := recased(key)) is None:
+        if key.islower() or len(key) > LONGEST_KEY:  # which nobody asks for
+            continue
+        if record.get(plain := recased(key)) is None:
             record[plain] = record.pop(key)
     return record
 
@@ -306,10 +309,14 @@ def _inside(record: Wire) -> Iterator[tuple[str, Wire]]:
 SEAMS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^\w]+")
 
 
-@lru_cache(maxsize=1024)
 def snake(name: str) -> str:
     """`RouteStopETA` as `route_stop_eta`."""
-    return re.sub(r"_+", "_", SEAMS.sub("_", name[:80])).strip("_").lower()
+    return _snake(name[:80])
+
+
+@lru_cache(maxsize=1024)
+def _snake(name: str) -> str:
+    return re.sub(r"_+", "_", SEAMS.sub("_", name)).strip("_").lower()
 
 
 def print_of(body: bytes) -> str:

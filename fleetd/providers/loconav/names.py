@@ -91,9 +91,12 @@ ALERTS = frozenset(  # of no kind of ours, and still no news
 )  # fmt: skip
 
 
-@lru_cache(maxsize=1024)
 def name_of(kind: str) -> str:
     """One name for a kind of alert, however it is spelled; empty where it has none."""
-    said = kind.strip()[:100]
+    return _name(kind.strip()[:100])
+
+
+@lru_cache(maxsize=1024)
+def _name(said: str) -> str:
     slug = snake(said).removesuffix("_alert") if said.lower() != "alert" else ""
     return TWINS.get(slug, slug)
