@@ -448,6 +448,19 @@ def test_a_log_of_which_each_event_would_say_a_novel_stays_whole():
     assert len(apart) == 90
 
 
+@pytest.mark.parametrize(
+    ("said", "miles"),
+    [("1,204.5 mi", 1204.5), (".5MI", 0.5), ("1" * 100_000, None)],
+    ids=["with a comma", "no zero", "no end"],
+)
+def test_a_distance_is_read_from_its_words_at_once(said, miles):
+    span = {"start_time": "2026-05-12T13:04:09Z", "end_time": "2026-05-12T14:04:09Z"}
+    told = {"id": 1, "distance": said} | span
+    (trip,) = PROVIDER.normalize["trips"](json.dumps(told).encode())
+
+    assert trip.distance_miles == miles  # of the last it would take minutes to say so
+
+
 def test_a_driver_on_duty_is_named_alike_by_log_and_by_push():
     log = {
         "logs": [

@@ -60,7 +60,7 @@ from fleetd.providers.reading import (
 )
 
 MILES_PER_KM = MPH_PER_KPH
-DISTANCE = re.compile(r"([\d,]*\.?\d+)\s*(mi|km)", re.IGNORECASE)
+DISTANCE = re.compile(r"([\d,]{0,20}\.?\d{1,20})\s*(mi|km)", re.IGNORECASE)
 Reader = Callable[[Wire, str], AnyEvent]
 
 
