@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 import pytest
 
+from fleetd.web.head import hopeless
 from tests.web_client import Memory, exchange, listening
 from tests.web_corpus import GET, MALFORMED, SOUND, Case
 
@@ -76,3 +77,18 @@ async def test_a_peer_that_is_refused_disturbs_no_other():
         assert door.in_flight == 0
 
     assert len(memory.asked) == len(MALFORMED)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"GET /\r\nX: y\r\n", b"GET /\r\nX: y\rz", b"GET /\nX", b"GET /\0", b"GET /\r"],
+)
+def test_a_head_that_comes_byte_by_byte_is_judged_by_what_is_new_as_by_all_of_it(head):
+    for end in range(1, len(head) + 1):
+        anew = hopeless(head[:end], 0)
+
+        assert hopeless(b"body\r" + head[:end], 5, end - 1) == anew
+        if anew:
+            break
+    assert bool(anew) == (head[-1:] not in b"\r\n")
+    assert not hopeless(b"GET /\n  ", 0, 8), "what is known is not read again"

@@ -69,11 +69,14 @@ def read_head(data: bytes, at: int, end: int, most: int) -> Head:
     return Head(verb, path, query, headers, length, _keep(headers, old=old), old)
 
 
-def hopeless(data: bytes, at: int) -> str:
-    """Why these first bytes of a head can never become a right one, or ""."""
+def hopeless(data: bytes, at: int, known: int = 0) -> str:
+    """Why these first bytes of a head can never become a right one, or "".
+
+    So many of them are known to be no reason: but for the last, which may be half of one.
+    """
     if START.match(data, at) is None:
         return "this is not the beginning of an HTTP/1.1 request"
-    return _stray(data[at:])
+    return _stray(data, at + max(known - 1, 0))
 
 
 def _headers(block: str, most: int) -> dict[str, str]:
@@ -199,8 +202,8 @@ def _fault(head: bytes) -> str:
     return "the head is malformed"
 
 
-def _stray(head: bytes) -> str:
-    found = STRAY.search(head)
+def _stray(head: bytes, at: int = 0) -> str:
+    found = STRAY.search(head, at)
     if found is None:
         return ""
     if found[0] in (b"\n", b"\r"):

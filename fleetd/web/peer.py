@@ -186,10 +186,12 @@ class Peer:
         if self.buffer[self.at :] == b"\r":
             await self.more()
             self._skip_empty_line()
-        while (end := self.buffer.find(BLANK, self.at)) < 0:
-            if why := hopeless(self.buffer, self.at):
+        known = 0  # so many bytes were looked at: a crawling head is not read anew
+        while (end := self.buffer.find(BLANK, self.at + max(known - 3, 0))) < 0:
+            if why := hopeless(self.buffer, self.at, known):
                 raise RefusedError(400, why)
-            if len(self.buffer) - self.at > self._limits.max_head:
+            known = len(self.buffer) - self.at
+            if known > self._limits.max_head:
                 raise self._long_head()
             await self.more()
         return end
