@@ -6,6 +6,7 @@ import json
 import re
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -325,7 +326,9 @@ def samsara() -> Iterator[Running]:
 
 def registered(sim: Running, path: str = "/webhooks") -> list[dict[str, Any]]:
     headers = {"Authorization": f"Bearer {TOKEN}", "X-Api-Key": TOKEN}
-    told = httpx.get(sim.url + path, headers=headers).json()
+    while (answer := httpx.get(sim.url + path, headers=headers)).status_code == 429:
+        time.sleep(0.2)  # fleetd has just spent what the token may ask
+    told = answer.json()
     if "data" in told:
         return list(told["data"])
     return [one["company_webhook"] for one in told["company_webhooks"]]
