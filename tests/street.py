@@ -56,7 +56,7 @@ class Names(trio.abc.HostnameResolver):
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (self.street.address, 0))]
 
     async def getnameinfo(self, *_given: Any) -> Any:
-        raise NotImplementedError
+        raise socket.gaierror(socket.EAI_NONAME, "no address here has a name")
 
 
 class Street:

@@ -100,10 +100,6 @@ class Reader:
             if not isinstance(value, str) or not value or "\0" in value:
                 raise ValueError("takes a path")
             return self.base / Path(value).expanduser()
-        if not hasattr(
-            kind, "read"
-        ):  # msgspec's word for: this hook knows no such type
-            raise NotImplementedError(f"no way to read {kind.__name__} from a config")
         return kind.read(value, self.base)
 
 
