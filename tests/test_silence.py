@@ -51,6 +51,13 @@ async def watching(here):
     return watch
 
 
+async def as_usual(here, watch):
+    """Three days of it: enough to learn the habit."""
+    for _ in range(3):
+        await drive(here, watch, 22)
+        await rest(watch, 2)
+
+
 async def test_a_vehicle_that_is_usually_heard_is_told_when_it_is_not(
     tmp_path, world, autojump_clock
 ):
@@ -91,9 +98,7 @@ async def test_a_restart_forgets_no_habit_and_blames_nobody_for_our_own_absence(
 ):
     async with desk(tmp_path, world) as here:
         watch = await watching(here)
-        for _ in range(3):
-            await drive(here, watch, 22)
-            await rest(watch, 2)
+        await as_usual(here, watch)
         watch.keep()
         await here.store.remember("anything", None)
     await trio.sleep(12 * 3600)
@@ -133,9 +138,7 @@ async def test_a_pause_is_nobodys_silence_and_teaches_nothing(
 ):
     async with desk(tmp_path, world) as here:
         watch = await watching(here)
-        for _ in range(3):
-            await drive(here, watch, 22)
-            await rest(watch, 2)
+        await as_usual(here, watch)
         limit = watch._habits["north"]["v1"].limit_ms
         await here.store.pause("north", paused=True)
         await rest(watch, 60)

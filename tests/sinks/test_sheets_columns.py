@@ -70,6 +70,12 @@ ACTS = {
 WHEN = ("before_write", "after_read")
 
 
+def disturb(cloud, when, act):
+    """Have somebody do so once, in that moment."""
+    pending = [ACTS[act]]
+    setattr(cloud, when, lambda book: pending.pop()(book) if pending else None)
+
+
 @pytest.mark.parametrize("when", WHEN)
 @pytest.mark.parametrize("act", ACTS)
 async def test_rows_of_a_log_stand_below_their_headers_wherever_those_are_dragged(
@@ -77,8 +83,7 @@ async def test_rows_of_a_log_stand_below_their_headers_wherever_those_are_dragge
 ):
     async with sink(cloud, **FEW) as write:
         await write(some([seen(1, "a"), seen(2, "b"), seen(3, "c")]))
-        pending = [ACTS[act]]
-        setattr(cloud, when, lambda book: pending.pop()(book) if pending else None)
+        disturb(cloud, when, act)
         await taken(write, some([seen(4, "d"), seen(5, "e")]))
         await write(some([seen(6, "f")]))
 
@@ -94,8 +99,7 @@ async def test_rows_kept_current_stand_below_their_headers_wherever_those_are_dr
 ):
     async with sink(cloud, **CURRENT) as write:
         await write(some([seen(1, "a"), seen(2, "b"), seen(3, "c")]))
-        pending = [ACTS[act]]
-        setattr(cloud, when, lambda book: pending.pop()(book) if pending else None)
+        disturb(cloud, when, act)
         await taken(write, some([seen(4, "a"), seen(5, "d")]))
         await write(some([seen(6, "c"), seen(7, "a")]))
 

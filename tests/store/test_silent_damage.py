@@ -31,6 +31,15 @@ def spoil(folder, page):
         file.write(b"\xa5" * PAGE)
 
 
+async def holed(folder, world):
+    """A log of which one page of events is damaged."""
+    async with opened(folder, world) as store:
+        await filled(store)
+        store.log._fold()
+        page = rows(store, LEAVES, "events")[3][0]
+    spoil(folder, page)
+
+
 def silence(folder, upto):
     """The index by kind tells of nothing beyond `upto`, and of no error."""
     db = apsw.Connection(str(folder / "log.sqlite"))
@@ -63,11 +72,7 @@ async def test_rows_that_a_damaged_index_does_not_tell_of_are_delivered_all_the_
 async def test_nothing_is_skipped_as_damaged_while_the_disk_gives_nothing_at_all(
     autojump_clock, tmp_path, world
 ):
-    async with opened(tmp_path, world) as store:
-        await filled(store)
-        store.log._fold()
-        page = rows(store, LEAVES, "events")[3][0]
-    spoil(tmp_path, page)
+    await holed(tmp_path, world)
     async with opened(tmp_path, world) as store:
         gone = (tmp_path / "log.sqlite").rename(tmp_path / "gone")
         with pytest.raises(StoreError):
@@ -235,11 +240,7 @@ async def test_a_damaged_page_beside_the_events_hides_no_state(
 async def test_nobody_is_told_when_the_next_event_came_that_cannot_be_read(
     autojump_clock, tmp_path, world
 ):
-    async with opened(tmp_path, world) as store:
-        await filled(store)
-        store.log._fold()
-        page = rows(store, LEAVES, "events")[3][0]
-    spoil(tmp_path, page)
+    await holed(tmp_path, world)
     async with opened(tmp_path, world) as store:
         lost = {*range(1, 401)} - {one.seq for one in await drain(store)}
         found = stats.first_after(store.log.side, min(lost) - 1, 0)
