@@ -99,7 +99,11 @@ def _elsewhere(path: Path, bad: apsw.Error) -> FleetdError:
             f"daemon.data: {path} cannot be read and written by this user; give it, "
             "and the folder, to the user that runs fleetd"
         )
-    return StoreError(f"{path} cannot be opened: {type(bad).__name__}: {bad}")
+    room = isinstance(bad, apsw.FullError)
+    return StoreError(
+        f"{path} cannot be opened: {bad}; fleetd starts once "
+        + ("there is room on its disk" if room else "its disk is well")
+    )
 
 
 def replace(folder: Path, why: str) -> None:

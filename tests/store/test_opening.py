@@ -91,6 +91,20 @@ def test_a_box_that_is_unwell_is_no_wrong_config_or_systemd_would_not_try_again(
         pass
 
 
+async def test_a_disk_without_room_for_a_first_log_says_so(
+    autojump_clock, tmp_path, world
+):
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, usual[1]))
+    try:
+        why = await refusal(tmp_path, world, StoreError)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+    assert str(tmp_path / LOG) in why
+    assert "fleetd starts once" in why
+
+
 async def test_a_log_from_a_future_that_cannot_be_read_is_refused_and_left_alone(
     autojump_clock, tmp_path, world
 ):
